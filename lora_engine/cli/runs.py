@@ -13,6 +13,7 @@ from lora_engine.cli.options import add_commands, json_flag, yes_flag
 from lora_engine.cli.output import print_json, print_table
 from lora_engine.engine import Engine
 from lora_engine.language import tr
+from lora_engine.runs.resuming import Place
 from lora_engine.runs.service import RunView
 from lora_engine.runs.states import RunState, state_name
 from lora_engine.settings import load_settings
@@ -105,11 +106,25 @@ def pause(
 
 
 def resume(
-    run_id: Annotated[str, run_id_argument()], json: Annotated[bool, json_flag()] = False
+    run_id: Annotated[str, run_id_argument()],
+    on: Annotated[
+        str | None, typer.Option(help=tr("Go on at another place: local, ray or slurm."))
+    ] = None,
+    devices: Annotated[
+        int | None, typer.Option(help=tr("Go on on so many cards or processes."))
+    ] = None,
+    cpus: Annotated[int | None, typer.Option(help=tr("Cores to ask a cluster for."))] = None,
+    gpus: Annotated[int | None, typer.Option(help=tr("Cards to ask a cluster for."))] = None,
+    memory_gib: Annotated[
+        float | None, typer.Option(help=tr("Memory in GiB to ask a cluster for."))
+    ] = None,
+    json: Annotated[bool, json_flag()] = False,
 ) -> None:
     """Resume a run that was paused, interrupted or cancelled, or that failed."""
+    asked = {"cpus": cpus, "gpus": gpus, "memory_gib": memory_gib}
+    given = {name: value for name, value in asked.items() if value is not None}
     engine = open_engine()
-    _print_run(engine.runs.resume(run_id), json)
+    _print_run(engine.runs.resume(run_id, Place(on, devices, given)), json)
 
 
 def extend(
@@ -212,6 +227,8 @@ def _summary(view: RunView) -> dict[str, Any]:
         "tags": record.tags,
         "sweep": record.sweep,
         "problem": view.problem,
+        "trouble": None if view.trouble is None else str(view.trouble),
+        "waits_in_queue": view.queued is not None,
         "newest": view.newest.model_dump() if view.newest else None,
         "result": view.result.model_dump(exclude={"said"}) if view.result else None,
     }
@@ -239,5 +256,9 @@ def _print_run(view: RunView, as_json: bool) -> None:
                 loss=f"{newest.loss:.4f}",
             )
         )
+    if view.queued is not None:
+        typer.echo(view.queued.words)
+    if view.trouble is not None:
+        typer.echo(f"{view.trouble.problem} {view.trouble.remedy}")
     if view.result is not None and view.result.error is not None:
         typer.echo(f"{view.result.error.problem} {view.result.error.remedy}")

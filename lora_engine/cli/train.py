@@ -20,6 +20,7 @@ from lora_engine.errors import Conflict, EngineError
 from lora_engine.language import tr
 from lora_engine.run_folder import RunDirectory, RunResult
 from lora_engine.runs.launcher import HeldRun, launch, lock_patiently, signal_worker
+from lora_engine.runs.launchers import refuse_held_elsewhere
 from lora_engine.runs.states import ACTIVE, RunState, state_name
 from lora_engine.settings import load_settings
 from lora_engine.spec import read_spec
@@ -94,9 +95,12 @@ def _train_in(run_dir: Path, spec_file: Path, resume: bool) -> RunResult:
             tr("{run_dir} already holds a run.", run_dir=run_dir),
             tr("Give --resume to go on, or another folder."),
         )
+    directory.path.mkdir(parents=True, exist_ok=True)
+    held = HeldRun(directory, lock_patiently(directory))
+    refuse_held_elsewhere(directory, spec.model_copy(update={"launcher": "local"}))
     directory.create(spec)
     device = named_devices(list_devices(settings), spec.optimization.devices)
-    worker = launch([HeldRun(directory, lock_patiently(directory))], settings, resume, device)
+    worker = launch([held], settings, resume, device)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: signal_worker(directory, signal.SIGTERM))
     shown = 0

@@ -12,6 +12,7 @@ memory_room.py       is there memory for the next run, and what does it wait for
 shared_worker.py     which waiting runs the next worker trains
 launcher.py          starts a worker on this machine, and signals it
 stall_detection.py   does a living worker get anywhere?
+resuming.py          where a stopped run goes on
 extension.py         a finished run extended: the spec that goes on, its steps and learning rate
 run_files.py         what lies in a run's folder
 curve.py             a run's metrics, thinned for a figure
@@ -20,6 +21,7 @@ deletion.py          removes a run with all that it made
 
 from lora_engine.runs.extension import ExtensionPlan
 from lora_engine.runs.launchers import configured_launchers
+from lora_engine.runs.resuming import Place
 from lora_engine.runs.run_files import RunFile
 from lora_engine.runs.states import OVER, RESUMABLE, RunState, state_name
 from lora_engine.runs.sweeps import SweepView
@@ -29,6 +31,7 @@ __all__ = [
     "OVER",
     "RESUMABLE",
     "ExtensionPlan",
+    "Place",
     "RunFile",
     "RunState",
     "RunView",

@@ -18,9 +18,16 @@ from lora_engine.runs.deletion import delete_run
 from lora_engine.runs.extension import ExtensionPlan, plan_extension, refuse_unfinished
 from lora_engine.runs.launcher import shell_command
 from lora_engine.runs.memory_room import MemoryWait, read_wait
+from lora_engine.runs.resuming import (
+    Place,
+    checked_to_go_on,
+    has_choice,
+    places_to_go_on,
+    requeue_as,
+)
 from lora_engine.runs.run_files import RunFile, run_files
 from lora_engine.runs.stall_detection import Stall, find_stall
-from lora_engine.runs.states import RunState, state_name
+from lora_engine.runs.states import RESUMABLE, RunState, state_name
 from lora_engine.runs.store import RunRecord, RunStore, no_such_run
 from lora_engine.runs.submission import new_id, queue_runs
 from lora_engine.runs.supervisor import Supervisor
@@ -138,26 +145,30 @@ class Runs:
         return view
 
     @deed("resume")
-    def resume(self, run_id: str) -> RunView:
+    def resume(self, run_id: str, place: Place | None = None) -> RunView:
         """Queue a run again, to go on from its newest valid checkpoint; twice is the same as once.
 
-        Raises Conflict where the run is stopping or has finished.
+        place: where it goes on; without one where it was. Raises Conflict where the run is
+        stopping or has finished, or somebody still trains in its folder; EngineError where it
+        could not work there.
         """
         record = self._store.get(run_id)
         if record.state not in (RunState.QUEUED, RunState.RUNNING):
-            check_run(record.readable_spec(), self._settings)
-            if not self._store.requeue([run_id]):
-                raise Conflict(
-                    tr(
-                        "Run {run_id} is {state}; only a run that was paused, interrupted, "
-                        "failed or was cancelled can be resumed.",
-                        run_id=run_id,
-                        state=state_name(self._store.get(run_id).state),
-                    ),
-                    tr("Wait until it has stopped, or submit it again as a new run."),
-                )
+            if record.state not in RESUMABLE:
+                raise _not_resumable(record)
+            spec = checked_to_go_on(record, place or Place(), self._settings)
+            if not requeue_as(record, spec, self.directory(run_id), self._store):
+                raise _not_resumable(self._store.get(run_id))
         self.refresh()
         return self.get(run_id)
+
+    def places_to_go_on(self, run_id: str) -> tuple[str, ...]:
+        """The launchers that a run which is resumed can choose from, its own first; none where
+        there is nothing to choose, not even a number of devices."""
+        spec = self._store.get(run_id).spec
+        if spec is None or not has_choice(spec, self._settings):
+            return ()
+        return places_to_go_on(spec, self._settings)
 
     def plan_extension(
         self, run_id: str, *, epochs: float | None = None, steps: int | None = None
@@ -224,3 +235,15 @@ class Runs:
 
     def _view(self, record: RunRecord) -> RunView:
         return view_run(record, self.directory(record.id))
+
+
+def _not_resumable(record: RunRecord) -> Conflict:
+    return Conflict(
+        tr(
+            "Run {run_id} is {state}; only a run that was paused, interrupted, "
+            "failed or was cancelled can be resumed.",
+            run_id=record.id,
+            state=state_name(record.state),
+        ),
+        tr("Wait until it has stopped, or submit it again as a new run."),
+    )

@@ -214,9 +214,13 @@ class RunStore:
         if not self.move(run_id, [RunState.QUEUED], RunState.PAUSED):
             self.move(run_id, [RunState.RUNNING], RunState.PAUSING)
 
-    def requeue(self, run_ids: Sequence[str]) -> tuple[str, ...]:
+    def requeue(
+        self, run_ids: Sequence[str], changed: Mapping[str, RunSpec] | None = None
+    ) -> tuple[str, ...]:
         """Queue stopped runs behind the others, to resume, at one moment. Returns the resumable
-        ones, which it queued. Raises QuotaExceeded where they are too many."""
+        ones, which it queued. changed: by id, the specs with which they go on, where these are
+        others. Raises QuotaExceeded where they are too many."""
+        specs = {run_id: spec.model_dump_json() for run_id, spec in (changed or {}).items()}
         with self._database.transaction() as connection:
             stopped = connection.execute(
                 f"SELECT owner FROM runs WHERE state IN ({_marks(RESUMABLE)}) "
@@ -229,9 +233,9 @@ class RunStore:
                 for run_id in run_ids
                 if connection.execute(
                     f"UPDATE runs SET state = ?, ended_at = NULL, resume = 1, "
-                    f"place = (SELECT max(place) FROM runs) + 1 "
+                    f"place = (SELECT max(place) FROM runs) + 1, spec = coalesce(?, spec) "
                     f"WHERE id = ? AND state IN ({_marks(RESUMABLE)})",
-                    (RunState.QUEUED, run_id, *RESUMABLE),
+                    (RunState.QUEUED, specs.get(run_id), run_id, *RESUMABLE),
                 ).rowcount
             )
 

@@ -26,6 +26,7 @@ from lora_engine.errors import (
 from lora_engine.language import tr
 from lora_engine.run_folder import RunDirectory
 from lora_engine.runs.deletion import delete_run
+from lora_engine.runs.launchers import refuse_held_elsewhere, refuse_unconfigured
 from lora_engine.runs.states import OVER, RESUMABLE, STOPPING, RunState, state_name
 from lora_engine.runs.store import RunRecord, RunStore
 from lora_engine.runs.submission import new_id, queue_runs, undone_on_failure
@@ -181,7 +182,11 @@ class Sweeps:
                 ),
                 tr("Resume a run that was stopped as worse by itself, or submit a new sweep."),
             )
-        _checked([record.readable_spec() for record in stopped], self._settings)
+        specs = [record.readable_spec() for record in stopped]
+        _checked(specs, self._settings)
+        for record, spec in zip(stopped, specs, strict=True):
+            refuse_unconfigured(spec, self._settings)
+            refuse_held_elsewhere(self._directory(record), spec)
         self._store.requeue([record.id for record in stopped])
         self._supervisor.tick()
         return self.get(sweep_id)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lora_engine.errors import Unreadable
+from lora_engine.errors import EngineError, Unreadable
 from lora_engine.run_folder import MetricsRow, RunDirectory, RunResult
-from lora_engine.runs.states import RunState
+from lora_engine.runs.launchers import JobInQueue, LocalLauncher, read_queue, read_trouble
+from lora_engine.runs.states import ACTIVE, RunState
 from lora_engine.runs.store import RunRecord
 
 
@@ -15,12 +16,16 @@ class RunView:
     """A run as it is shown: its record, its newest metrics and how it ended.
 
     problem: what of it cannot be read, such as a spec of a later program; None for a sound run.
+    trouble: what its cluster's watcher said last, where the cluster is silent or left no result.
+    queued: of a run whose job waits in the queue of its cluster.
     """
 
     record: RunRecord
     newest: MetricsRow | None
     result: RunResult | None
     problem: str | None = None
+    trouble: EngineError | None = None
+    queued: JobInQueue | None = None
 
     @property
     def id(self) -> str:
@@ -42,4 +47,17 @@ def view_run(record: RunRecord, directory: RunDirectory) -> RunView:
         result = directory.result()
     except Unreadable as error:
         problem = problem or error.problem
-    return RunView(record, directory.last_metrics(), result, problem)
+    trouble, queued = _at_cluster(record, directory)
+    return RunView(record, directory.last_metrics(), result, problem, trouble, queued)
+
+
+def _at_cluster(
+    record: RunRecord, directory: RunDirectory
+) -> tuple[EngineError | None, JobInQueue | None]:
+    """What is wrong there, and its job's place in the queue; nothing for a run of this machine, or
+    one that is over by its own word."""
+    is_there = record.spec is not None and record.spec.launcher != LocalLauncher.name
+    if not is_there or record.state not in (*ACTIVE, RunState.INTERRUPTED):
+        return None, None
+    queue = read_queue(directory) if record.state in ACTIVE else None
+    return read_trouble(directory), queue if queue is not None and queue.waits else None

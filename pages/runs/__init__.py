@@ -10,6 +10,7 @@ run_summary          one run in words and numbers
 curves  run_figures  metrics as curves, and the curves as Plotly figures
 samples_and_updates  sample answers, and how ΔW grows
 extending            a finished run trained further
+going_on  place_form  a stopped run resumed elsewhere
 tabs                 runs and sweeps: which of the two is shown
 sweep_section        the tab of sweeps; its values are sweep_content's
 sweep_judgement      which rank is enough

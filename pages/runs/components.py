@@ -16,6 +16,7 @@ from lora_engine.engine import Engine
 from lora_engine.errors import NotFound
 from pages.runs import controls
 from pages.runs.content import Content, content_of
+from pages.runs.place_form import GoingOn
 from pages.runs.selection import Selection, SelectionFields, note_of
 from pages.shared.static_files import event_js
 from pages.shared.wiring import Update, problem_value
@@ -67,6 +68,7 @@ class RunsPage:
     note: controls.Note
     deletion: controls.Deletion
     extension: controls.Extension
+    going_on: GoingOn
     problem: gr.HTML
 
     @property

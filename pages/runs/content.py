@@ -167,7 +167,8 @@ def _run_parts(scene: Scene) -> Parts:
             **dict.fromkeys(controls.ACTIONS, False),
         }
         return {**nothing, "heading": run_summary.empty(), "facts": "", "start": True}
-    actions = controls.possible_actions(view.record.state, scene.queue, view.id)
+    places = engine.runs.places_to_go_on(view.id)
+    actions = controls.possible_actions(view.record.state, scene.queue, view.id, bool(places))
     return {
         "heading": run_summary.heading(engine, view),
         "facts": run_summary.facts(engine, view),
@@ -235,7 +236,8 @@ def _row(view: RunView) -> tuple[object, ...]:
     """What of a run changes while it is watched."""
     record = view.record
     newest = view.newest.seq if view.newest else 0
-    return view.id, record.state, newest, view.result is not None, record.note, record.tags
+    there = (str(view.trouble or ""), view.queued)
+    return view.id, record.state, newest, view.result is not None, there, record.note, record.tags
 
 
 def _digest(key: object) -> str:

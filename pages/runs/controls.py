@@ -19,6 +19,7 @@ from pages.shared.wiring import field_id, problem_box
 ACTIONS = {
     "pause": translatable("Pause"),
     "resume": translatable("Resume"),
+    "move": translatable("Resume elsewhere…"),
     "cancel": translatable("Cancel"),
     "extend": translatable("Extend…"),
     "earlier": translatable("Start earlier"),
@@ -81,13 +82,17 @@ def actions() -> dict[str, gr.Button]:
         }
 
 
-def possible_actions(state: RunState, queue: Sequence[str], run_id: str) -> frozenset[str]:
-    """The names of the actions that can be done to a run."""
+def possible_actions(
+    state: RunState, queue: Sequence[str], run_id: str, has_places: bool = False
+) -> frozenset[str]:
+    """The names of the actions that can be done to a run. has_places: it could go on at another
+    place, or on another number of devices."""
     place = queue.index(run_id) if run_id in queue else None
     going = state in (RunState.QUEUED, RunState.RUNNING)
     possible = {
         "pause": going,
         "resume": state in RESUMABLE,
+        "move": state in RESUMABLE and has_places,
         "cancel": going or state in (RunState.PAUSING, RunState.CANCELLING),
         "earlier": place is not None and place > 0,
         "later": place is not None and place < len(queue) - 1,

@@ -20,6 +20,7 @@ from pages import RUNS
 from pages.runs import controls, run_list, run_table, sweep_section, watching, workbench
 from pages.runs.components import RunsPage
 from pages.runs.extending import wire_extension
+from pages.runs.going_on import offer, wire_going_on
 from pages.runs.selection import (
     existing_runs,
     newest_run,
@@ -50,8 +51,10 @@ def build(engine: Engine) -> gr.Blocks:
         _wire_actions(page)
         _wire_deletion(page)
         wire_extension(page)
+        wire_going_on(page)
         wire_tabs(blocks, tabs, {runs_tab: runs_timer, sweeps_tab: sweeps_timer})
         expose(run_table.runs_endpoint(engine), api_name="runs")
+        offer(engine)
     return blocks
 
 

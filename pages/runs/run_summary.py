@@ -135,6 +135,8 @@ def _progress(engine: Engine, view: RunView) -> str:
         wait = engine.runs.waits_for(view.id)
         words = _place(engine.runs.queue(), view.id) if wait is None else wait.words()
         return f"<p>{escape(words)}</p>"
+    if view.queued is not None and view.newest is None:
+        return f"<p>{escape(view.queued.words)}</p>"
     if view.newest is None:
         words = tr(NOTHING_YET[state]) if state in NOTHING_YET else ""
         return f"<p>{words}</p>" if words else ""
@@ -149,6 +151,8 @@ def _progress(engine: Engine, view: RunView) -> str:
             time=layout.duration(view.seconds_left),
         )
     stopping = f" {tr(STOPPING[state])}" if state in STOPPING else ""
+    if view.queued is not None:
+        stopping = f" {escape(view.queued.words)}"
     bar = ""
     if state is not RunState.FINISHED:
         label = escape(tr("Steps done"))
@@ -177,9 +181,12 @@ def _troubles(engine: Engine, view: RunView) -> list[str]:
         found.append(f"<strong>{escape(error.problem)}</strong> {escape(error.remedy)}")
         if error.out_of_memory is not None:
             found.append(_shortage(view.id, error.out_of_memory))
-    if view.record.state is RunState.INTERRUPTED:
+    if view.trouble is not None:
+        problem, remedy = escape(view.trouble.problem), escape(view.trouble.remedy)
+        found.append(f"<strong>{problem}</strong> {remedy}")
+    elif view.record.state is RunState.INTERRUPTED:
         found.append(tr(INTERRUPTED))
-    stall = engine.runs.stall(view.id)
+    stall = engine.runs.stall(view.id) if view.trouble is None else None
     if stall is not None and stall.is_stopped:
         problem = tr("The worker does not answer:")
         remedy = tr(

@@ -13,7 +13,7 @@ from gradio.blocks import Block
 from lora_engine.engine import Engine
 from lora_engine.language import tr
 from pages import RUNS
-from pages.runs import controls, curves, machine_strip, run_list
+from pages.runs import controls, curves, machine_strip, place_form, run_list
 from pages.runs.components import RunsPage, Shown
 from pages.runs.run_figures import STEP, TIME, TOKENS
 from pages.runs.selection import SelectionFields
@@ -32,6 +32,7 @@ def lay_out(engine: Engine) -> RunsPage:
             runs = run_list.lay_out()
         with gr.Column(elem_id="run-side", min_width=300):
             heading, start, actions, deletion, extension = _lay_out_head()
+            going_on = place_form.lay_out()
             body, axis, note = _lay_out_tabs()
     columns, table = _lay_out_table()
     controls.how_this_works()
@@ -43,7 +44,7 @@ def lay_out(engine: Engine) -> RunsPage:
     news = gr.Textbox(visible=False, elem_id="news")
     more = {"machine": machine, "heading": heading, **body, "table": table}
     shown = Shown(fingerprint, news, runs, start, actions, more)
-    return RunsPage(engine, fields, shown, note, deletion, extension, problem)
+    return RunsPage(engine, fields, shown, note, deletion, extension, going_on, problem)
 
 
 def _lay_out_head() -> tuple[

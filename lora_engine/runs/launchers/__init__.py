@@ -6,18 +6,22 @@ local          this machine: a worker, of one run or of several that share a bas
 ray            one Ray job for each run
 slurm          one Slurm job for each run
 cluster_queue  whether a run's job waits in the queue of its cluster
+trouble        what is wrong at a run's cluster, for the person
 """
 
 from lora_engine.runs.launchers.choice import (
     configured_launchers,
     launchers_elsewhere,
+    refuse_held_elsewhere,
     refuse_unconfigured,
 )
-from lora_engine.runs.launchers.cluster_queue import read_queue, waits_in_queue
+from lora_engine.runs.launchers.cluster_queue import JobInQueue, read_queue, waits_in_queue
 from lora_engine.runs.launchers.interface import Launcher, Order, Stop, Watched
 from lora_engine.runs.launchers.local import LocalLauncher
+from lora_engine.runs.launchers.trouble import read_trouble
 
 __all__ = [
+    "JobInQueue",
     "Launcher",
     "LocalLauncher",
     "Order",
@@ -26,6 +30,8 @@ __all__ = [
     "configured_launchers",
     "launchers_elsewhere",
     "read_queue",
+    "read_trouble",
+    "refuse_held_elsewhere",
     "refuse_unconfigured",
     "waits_in_queue",
 ]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lora_engine.errors import EngineError
+from lora_engine.errors import Conflict, EngineError
 from lora_engine.language import tr
+from lora_engine.run_folder import RunDirectory
 from lora_engine.runs.launchers.interface import Launcher
 from lora_engine.runs.launchers.local import LocalLauncher
 from lora_engine.runs.launchers.ray.brought import refuse_unbringable
 from lora_engine.runs.launchers.ray.launcher import RayLauncher
 from lora_engine.runs.launchers.ray.storage import open_storage
 from lora_engine.runs.launchers.slurm.launcher import SlurmLauncher
+from lora_engine.runs.launchers.slurm.ownership import job_that_trains
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
 
@@ -54,5 +56,20 @@ def refuse_unconfigured(spec: RunSpec, settings: Settings) -> None:
             tr(
                 "Set LORA_SLURM_HOST: local for this machine's own commands, else the login node. "
                 "Or set launcher to local."
+            ),
+        )
+
+
+def refuse_held_elsewhere(directory: RunDirectory, spec: RunSpec) -> None:
+    """Raises Conflict where a run is to train at a place of `spec`, and a job of another place,
+    which nobody here follows any more, still trains in its folder. Ray's jobs see to that
+    themselves: one whose token is not the newest any more ends."""
+    job = None if spec.launcher == SlurmLauncher.name else job_that_trains(directory)
+    if job is not None:
+        raise Conflict(
+            tr("Slurm job {number} still trains in this run's folder.", number=job),
+            tr(
+                "It was asked to stop and does so after its present step. Wait for that, or cancel "
+                "it on the cluster; then resume the run."
             ),
         )

@@ -21,6 +21,7 @@ from lora_engine.language import remembering
 from lora_engine.run_folder import RunDirectory, name_worker
 from lora_engine.runs.launcher import PROJECT_ROOT, HeldRun
 from lora_engine.runs.launchers.interface import Stop
+from lora_engine.runs.launchers.trouble import clear_trouble
 from lora_engine.settings import Settings, environment_names, load_settings
 
 SIGNALS = {Stop.SAVE: signal.SIGTERM, Stop.NOW: signal.SIGINT}
@@ -41,6 +42,7 @@ def start_watcher(
     try:
         directory.clear_result()
         directory.clear_stop_request()
+        clear_trouble(directory)
         with directory.log_path.open("ab") as log_file:
             process = subprocess.Popen(
                 [*words, *["--resume"] * resume],

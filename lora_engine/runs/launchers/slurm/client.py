@@ -29,6 +29,7 @@ NO_ANSWER = re.compile(
     r"zero bytes were transmitted|slurm backup controller|transport endpoint|no route to host",
     re.IGNORECASE,
 )
+VERSION = re.compile(r"^slurm\S* \S.*", re.IGNORECASE | re.MULTILINE)
 NO_SUCH_JOB = re.compile(r"invalid job id", re.IGNORECASE)
 OTHER_VERSION = re.compile(r"incompatible version|protocol version", re.IGNORECASE)
 SAID_BY = re.compile(r"^(?:sbatch|squeue|scancel|sinfo|scontrol|slurm_\w+)(?:: | )(?:error: )?")
@@ -79,7 +80,8 @@ class SlurmClient:
     def submit(self, options: Sequence[str], script: str) -> str:
         """Hand in a script; the number of its job."""
         answer = self._run(["sbatch", "--parsable", *options], script)
-        number = answer.strip().partition(";")[0]
+        # a login node may greet before it
+        number = (answer.split() or [""])[-1].partition(";")[0]
         if not number.isdecimal():
             raise Refused(
                 tr("Slurm answered {answer} and no job number.", answer=f"{answer[:200]!r}"),
@@ -115,15 +117,26 @@ class SlurmClient:
     def partitions(self) -> list[str]:
         """Each partition, with its nodes and their generic resources, in Slurm's words."""
         answer = self._run(["sinfo", "--noheader", "--format", "%P %D nodes %G"])
-        return [line.strip() for line in answer.splitlines() if line.strip()]
+        return [line.strip() for line in answer.splitlines() if " nodes " in line]
 
     def version(self) -> str:
-        return self._run(["sinfo", "--version"]).strip()
+        answer = self._run(["sinfo", "--version"])
+        found = VERSION.search(answer)
+        if found is None:
+            raise Refused(
+                tr(
+                    "{host} answers {answer} where Slurm's version is expected.",
+                    host=self._host,
+                    answer=f"{answer.strip()[:200]!r}",
+                ),
+                tr("Correct LORA_SLURM_HOST: it names the login node of a Slurm cluster."),
+            )
+        return found[0]
 
     def _squeue(self, options: Sequence[str]) -> list[Job]:
         answer = self._run(["squeue", "--noheader", "--format", "%i|%T|%r|%N", *options])
         rows = (line.strip().split("|") for line in answer.splitlines())
-        return [Job(*row[:4]) for row in rows if len(row) >= 4]
+        return [Job(*row[:4]) for row in rows if len(row) >= 4 and row[0].isdecimal()]
 
     def _run(self, words: Sequence[str], given: str = "") -> str:
         """What a command prints."""
@@ -141,6 +154,15 @@ class SlurmClient:
             )
         except FileNotFoundError:
             raise _not_installed(command[0], None) from None
+        except OSError as error:
+            raise Refused(
+                tr(
+                    "{command} cannot be started on this machine: {reason}.",
+                    command=command[0],
+                    reason=error.strerror or error,
+                ),
+                tr("Try it by hand."),
+            ) from error
         except subprocess.TimeoutExpired:
             raise NoAnswer(
                 tr(
@@ -185,6 +207,12 @@ class SlurmClient:
 
 
 def _not_installed(command: str, host: str | None) -> Refused:
+    if command == SSH[0]:
+        return Refused(
+            tr("There is no command ssh on this machine."),
+            tr("Install an ssh client, or set LORA_SLURM_HOST to local where Slurm's commands are "
+               "on this machine."),
+        )  # fmt: skip
     where = tr("on this machine") if host is None else tr("on {host}", host=host)
     return Refused(
         tr("There is no command {command} {where}.", command=command, where=where),

@@ -18,13 +18,14 @@ from pathlib import Path
 from lora_engine.errors import EngineError
 from lora_engine.run_folder import RunDirectory
 from lora_engine.runs.launchers.slurm.client import SlurmClient
-from lora_engine.runs.launchers.slurm.ownership import take_for_job
+from lora_engine.runs.launchers.slurm.ownership import is_wanted, take_for_job
 from lora_engine.scrubbing import scrub_output
 from lora_engine.settings import Settings
 from lora_engine.training import worker
 
 log = logging.getLogger("lora_engine.runs.launchers.slurm.job")
 LOCK_PATIENCE_S = 60.0  # an earlier job of the run may still be ending
+NAMED_PATIENCE_S = 120.0  # until the machine of the dashboard has written its number down
 COULD_NOT_BEGIN = 75
 
 
@@ -35,6 +36,9 @@ def main() -> int:
     options = parser.parse_args()
     directory = RunDirectory(options.run_dir)
     number = os.environ.get("SLURM_JOB_ID", "")
+    if not is_wanted(directory, number, NAMED_PATIENCE_S):
+        print(f"error: nobody follows job {number}; the run may train elsewhere.", file=sys.stderr)
+        return COULD_NOT_BEGIN
     lock = take_for_job(directory, number, LOCK_PATIENCE_S)
     if lock is None:
         print(f"error: another job trains in {directory.path}.", file=sys.stderr)

@@ -19,7 +19,7 @@ from lora_engine.runs.launcher import (
     worker_environment,
 )
 from lora_engine.runs.launchers.interface import Order, Stop, Watched
-from lora_engine.runs.launchers.slurm.ownership import remembers_job
+from lora_engine.runs.launchers.slurm.ownership import forget_job, remembered_job
 from lora_engine.runs.launchers.watching import SIGNALS, settings_of, start_watcher
 from lora_engine.settings import Settings
 
@@ -39,6 +39,8 @@ class SlurmLauncher:
     def start(self, runs: Sequence[HeldRun], order: Order) -> subprocess.Popen:
         """Start the process that submits the run's job, or takes it up, and watches it."""
         (run,) = runs
+        if run.directory.result_path.exists():
+            forget_job(run.directory)  # it is over, though nobody saw its end
         environment = watch_environment(os.environ, self._settings, names_hub(run, self._settings))
         module = "lora_engine.runs.launchers.slurm.watch"
         return start_watcher(module, run, environment, order.resume)
@@ -46,7 +48,7 @@ class SlurmLauncher:
     def poll(self, directory: RunDirectory) -> Watched:
         if is_alive(directory):
             return Watched(is_alive=True)
-        lost = remembers_job(directory) and not directory.result_path.exists()
+        lost = remembered_job(directory) is not None and not directory.result_path.exists()
         return Watched(is_alive=False, lost_watcher=lost)
 
     def stop(self, directory: RunDirectory, how: Stop) -> bool:

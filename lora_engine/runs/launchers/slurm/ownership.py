@@ -37,9 +37,36 @@ def forget_job(directory: RunDirectory) -> None:
     _watched_path(directory).unlink(missing_ok=True)
 
 
-def remembers_job(directory: RunDirectory) -> bool:
-    """Whether a job was submitted of which nobody has seen the end."""
-    return _watched_path(directory).exists()
+def remembered_job(directory: RunDirectory) -> str | None:
+    """The number of a job that was submitted and of which nobody has seen the end."""
+    try:
+        return WatchedJob.model_validate_json(read_bounded(_watched_path(directory), MAX_BYTES)).job
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        return ""  # there is one, whichever it is
+
+
+def job_that_trains(directory: RunDirectory) -> str | None:
+    """The number of the job that holds the lock; None where nobody does."""
+    try:
+        if not _lock_path(directory).exists() or wait_until_free(directory, 0.0):
+            return None
+        return read_bounded(_lock_path(directory), MAX_BYTES).decode()
+    except (OSError, ValueError):
+        return None
+
+
+def is_wanted(directory: RunDirectory, number: str, patience_s: float) -> bool:
+    """Whether somebody follows this job. Its number is written down a moment after it is there, and
+    a shared disk shows that late. Where nobody does, the run may train elsewhere."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        os.listdir(directory.path)  # read anew over a shared disk
+        watched = remembered_job(directory)
+        if watched or time.monotonic() > deadline:
+            return watched == number
+        time.sleep(LOOK_S)
 
 
 def take_for_job(directory: RunDirectory, number: str, patience_s: float) -> int | None:

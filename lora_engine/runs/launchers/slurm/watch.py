@@ -23,9 +23,11 @@ from lora_engine.runs.launchers.slurm.ownership import (
     forget_job,
     has_begun,
     remember_job,
+    remembered_job,
     wait_until_free,
 )
 from lora_engine.runs.launchers.slurm.script import job_name, job_options, job_script
+from lora_engine.runs.launchers.trouble import TroubleNote
 from lora_engine.runs.launchers.watching import LOOK_S, Ear, Voice, run_watcher
 from lora_engine.scrubbing import scrub_output
 from lora_engine.settings import Settings
@@ -44,6 +46,7 @@ class Watch:
         self._settings = settings
         self._client = SlurmClient(settings)
         self._queue = QueueNote(directory)
+        self._trouble = TroubleNote(directory)
         self._ear = ear
         self._done: set[signal.Signals] = set()
         self._silent_since: float | None = None
@@ -56,6 +59,9 @@ class Watch:
         except EngineError as error:
             self._fail(error.problem, error.remedy)
             return
+        except OSError as error:
+            self._fail(*_disk_refuses(self._directory, error))
+            return
         job: Job | None = Job(number, "PENDING")
         went_on = False
         while job is not None and not job.is_over:
@@ -63,30 +69,38 @@ class Watch:
                 self._stop_where_asked(job)
                 went_on, job = not job.waits, self._client.look(number)
                 self._silent_since = None
+                self._trouble.clear()
                 if job is not None:
                     self._say(_words(job))
                 if job is not None and not job.is_over:
-                    self._queue.say(job.has_no_node_yet)
+                    self._queue.say(job.has_no_node_yet, job.reason)
             except EngineError as error:
                 if self._was_silent_too_long(error):
-                    self._give_up(number)
+                    self._give_up(number, error)
                     return
+            except OSError as error:  # this machine's disk; the job may train all the same
+                self._say(" ".join(_disk_refuses(self._directory, error)))
             self._ear.wait(self._settings.slurm_poll_s)
         self._conclude(number, job, went_on)
 
     def _submitted(self, resume: bool) -> str:
-        """The number of the run's job: the one that waits or goes on already, else a new one."""
+        """The number of the run's job: the one that waits or goes on already, or of which nobody
+        has seen the end; else a new one."""
         there = self._client.find(job_name(self._directory))
-        if there is not None:
-            self._say(f"job {there.number} is there already and is taken up again")
-            number = there.number
+        number = there.number if there is not None else remembered_job(self._directory)
+        if number:
+            self._say(f"job {number} is there already and is taken up again")
         else:
             spec = self._directory.spec()
             number = self._client.submit(
                 job_options(self._directory, spec, self._settings),
                 job_script(self._directory, spec, self._settings, resume),
             )
-        remember_job(self._directory, number)
+        try:
+            remember_job(self._directory, number)
+        except OSError:
+            self._client.cancel(number)  # nobody would follow it
+            raise
         return number
 
     def _stop_where_asked(self, job: Job) -> None:
@@ -108,19 +122,28 @@ class Watch:
         self._say(f"{error.problem} {error.remedy}")
         if not isinstance(error, NoAnswer):
             return False  # a refusal, as of a job that just ended: the next look tells
+        self._trouble.say(error.problem, error.remedy)
         now = time.monotonic()
         if self._silent_since is None:
             self._silent_since = now
         return now - self._silent_since > self._settings.slurm_patience_s
 
-    def _give_up(self, number: str) -> None:
+    def _give_up(self, number: str, error: EngineError) -> None:
         """Leave the run as interrupted. Its job may still train: it is told so over the disk."""
-        seconds = f"{self._settings.slurm_patience_s:.0f}"
-        self._say(
-            f"Slurm has not answered for {seconds} seconds. The run counts as interrupted: it can "
-            "be resumed from its newest checkpoint, here or elsewhere."
+        self._interrupted(
+            tr(
+                "Slurm has not answered for {seconds} seconds, so the run counts as interrupted. "
+                "{problem}",
+                seconds=f"{self._settings.slurm_patience_s:.0f}",
+                problem=error.problem,
+            )
         )
         self._fence(number)
+
+    def _interrupted(self, problem: str) -> None:
+        remedy = tr("Resume it from its newest checkpoint, there or at another place.")
+        self._say(f"{problem} {remedy}")
+        self._trouble.say(problem, remedy)
 
     def _fence(self, number: str) -> None:
         self._directory.request_stop()
@@ -138,6 +161,9 @@ class Watch:
         if job is None:
             self._say(f"Slurm knows job {number} no more")
             if self._result() is None:
+                problem = tr("Slurm knows job {number} no more, and it left no result.",
+                             number=number)  # fmt: skip
+                self._interrupted(problem)
                 self._fence(number)
                 return
         elif self._waited_for_result(job, went_on) is None:
@@ -168,9 +194,12 @@ class Watch:
                 ),
             )
         else:
-            self._say(
-                f"{_words(job)}; it left no result. The run can be resumed from its newest "
-                "checkpoint, here or elsewhere."
+            self._interrupted(
+                tr(
+                    "Slurm job {number} ended as {state} and left no result.",
+                    number=number,
+                    state=job.state,
+                )
             )
 
     def _result(self) -> RunResult | None:
@@ -179,7 +208,24 @@ class Watch:
 
     def _fail(self, problem: str, remedy: str) -> None:
         self._say(f"{problem} {remedy}")
-        self._directory.write_result(RunResult.failed(RunProblem(problem=problem, remedy=remedy)))
+        result = RunResult.failed(RunProblem(problem=problem, remedy=remedy))
+        try:
+            self._directory.write_result(result)
+        except OSError as error:  # the run is interrupted then, and no new job is submitted for it
+            self._say(" ".join(_disk_refuses(self._directory, error)))
+            self._trouble.say(problem, remedy)
+            forget_job(self._directory)
+
+
+def _disk_refuses(directory: RunDirectory, error: OSError) -> tuple[str, str]:
+    return (
+        tr(
+            "The folder of the run, {folder}, cannot be written to: {strerror}.",
+            folder=directory.path,
+            strerror=error.strerror or error,
+        ),
+        tr("Free some space on that disk, or see that it can be written to; then resume the run."),
+    )
 
 
 def _words(job: Job) -> str:
