@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import gradio as gr
 from gradio.components import Component
@@ -21,7 +21,7 @@ from pages.shared.wiring import Update, expose, wire
 def wire_going_on(page: RunsPage) -> None:
     """A question with the places there are, then the run goes on there."""
     runs, fields, parts, shown = page.engine.runs, page.fields, page.going_on, page.shown
-    asked = list(parts.asked.values())
+    asked_by_name, asked = parts.asked.items(), list(parts.asked.values())
 
     def ask_where(values: Mapping[Component, Any]) -> Update:
         view = runs.get(fields.read(values).shown_run(page.engine))
@@ -31,22 +31,24 @@ def wire_going_on(page: RunsPage) -> None:
         return {
             parts.group: gr.Column(visible=True),
             parts.run_id: view.id,
-            parts.place: gr.Radio(choices=names, value=spec.launcher, visible=len(names) > 1),
+            parts.place: gr.Radio(choices=names, value=spec.launcher),
             parts.devices: spec.optimization.devices,
             **{
-                field: gr.Number(value=wanted[name], visible=spec.launcher != HERE)
+                field: gr.Number(value=wanted[name], visible=seen(spec.launcher))
                 for name, field in parts.asked.items()
             },
         }
 
+    def seen(place: str) -> bool | Literal["hidden"]:
+        return "hidden" if place == HERE else True
+
     def follow_place(place: str) -> Update:
-        return {field: gr.Number(visible=place != HERE) for field in asked}
+        return {field: gr.Number(visible=seen(place)) for field in asked}
 
     def go_on(values: Mapping[Component, Any]) -> Update:
         place = values[parts.place] or HERE
-        resources = {name: values[field] for name, field in parts.asked.items()}
-        whole = ("cpus", "gpus")
-        resources |= {name: layout.whole(resources[name]) for name in whole}
+        # an empty Number that was out of sight says 0
+        resources = {name: layout.whole(values[field]) or None for name, field in asked_by_name}
         resources["gpus"] = resources["gpus"] or 0
         devices = layout.whole(values[parts.devices])
         runs.resume(values[parts.run_id], Place(place, devices, {} if place == HERE else resources))

@@ -34,7 +34,7 @@ class GoingOn:
 
 
 def lay_out() -> GoingOn:
-    with gr.Column(visible=False, elem_id="going-on") as group:
+    with gr.Column(visible="hidden", elem_id="going-on") as group:
         run_id = gr.Textbox(visible=False)
         with gr.Row():
             place = gr.Radio(
@@ -51,7 +51,7 @@ def lay_out() -> GoingOn:
         problem = problem_box()
         with gr.Row():
             start = gr.Button(tr("Resume there"), variant="primary", elem_id="going-on-start")
-            leave = gr.Button(tr("Leave it"), elem_id="going-on-leave")
+            leave = gr.Button(tr("Leave it stopped"), elem_id="going-on-leave")
     return GoingOn(group, run_id, place, devices, asked, start, leave, problem)
 
 
@@ -62,5 +62,5 @@ def _number(path: str) -> gr.Number:
         info=help_text(info),
         elem_id=field_id(path),
         min_width=160,
-        visible=path == DEVICES,
+        visible=True if path == DEVICES else "hidden",
     )

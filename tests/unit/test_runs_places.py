@@ -28,6 +28,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarn
 ELSEWHERE = {"launcher": "slurm", "resources": {"cpus": 1}}
 
 
+def ended_process() -> subprocess.Popen:
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process
+
+
 class StandIn:
     """A place whose runs do nothing until the test says how they end."""
 
@@ -46,7 +52,7 @@ class StandIn:
         for run in runs:
             run.directory.clear_result()
             run.lock.close()
-        return subprocess.Popen(["true"])
+        return ended_process()
 
     def poll(self, directory: RunDirectory) -> Watched:
         return Watched(is_alive=directory.path.name in self.going)
@@ -89,7 +95,7 @@ def here(monkeypatch) -> list[tuple]:
     def launch(runs, settings, resume, device, stop_worse=False):
         asked.append((runs[0].directory.spec(), resume))
         runs[0].lock.close()
-        return subprocess.Popen(["true"])
+        return ended_process()
 
     monkeypatch.setattr("lora_engine.runs.launchers.local.launch", launch)
     return asked
