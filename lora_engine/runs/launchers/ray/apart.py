@@ -27,7 +27,7 @@ from lora_engine.runs.launchers.ray.storage import (
 from lora_engine.runs.launchers.ray.tenancy import Heartbeat, Tenancy, read_heartbeat
 from lora_engine.settings import Settings
 
-BEAT_S = 0.5
+EVERY_S = 2.0  # every request to a storage costs
 
 
 class Token(BaseModel):
@@ -145,7 +145,8 @@ class There:
         self._storage, self._token, self._folder = storage, token, folder
         self._run = f"runs/{run}"
         self._name = f"{self._run}/{token}"
-        self._beat, self._beaten_at = 0, 0.0
+        self._beat, self._beaten_at = 0, -EVERY_S
+        self._exchanged_at = -EVERY_S
         self.directory = RunDirectory(folder / "runs" / run)
         self._giver: Giver | None = None
 
@@ -164,7 +165,7 @@ class There:
 
     def beat(self) -> None:
         """Show that this job lives, unless it did just now. Raises Fenced where it may not."""
-        if time.monotonic() - self._beaten_at < BEAT_S:
+        if time.monotonic() - self._beaten_at < EVERY_S:
             return
         if self._newest() != self._token:
             raise Fenced
@@ -185,10 +186,13 @@ class There:
             ) from error
 
     def exchange(self) -> None:
-        """Hear whether the run is to stop, and give what is new."""
+        """Hear whether the run is to stop, and give what is new, unless it was done just now."""
+        if time.monotonic() - self._exchanged_at < EVERY_S:
+            return
         if self._storage.size(f"{self._name}/stop") is not None:
             self.directory.request_stop()
         self.give()
+        self._exchanged_at = time.monotonic()
 
     def give(self) -> None:
         if self._giver is not None:

@@ -29,7 +29,7 @@ from typing import Protocol
 
 from lora_engine.errors import EngineError
 from lora_engine.run_folder import RunDirectory
-from lora_engine.runs.launchers.ray.apart import BEAT_S, Fenced, Stopped, There
+from lora_engine.runs.launchers.ray.apart import Fenced, Stopped, There
 from lora_engine.runs.launchers.ray.last_words import PROBLEM
 from lora_engine.runs.launchers.ray.node import (
     other_versions,
@@ -43,6 +43,7 @@ from lora_engine.runs.launchers.ray.tenancy import (
     write_heartbeat,
 )
 
+BEAT_S = 0.5
 LOST_FOLDER_S = 60.0  # a disk that is full or away for longer ends the job
 FENCED = 75
 LOST = 74
