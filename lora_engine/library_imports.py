@@ -10,6 +10,7 @@ is not installed, and that 8-bit products cast their inputs, is nothing a person
 
 from __future__ import annotations
 
+import atexit
 import gc
 import logging
 import sys
@@ -49,12 +50,13 @@ def leave_out_scipy() -> None:
 def uncollected() -> Iterator[None]:
     """For the imports of a process that trains: no search for garbage among what they make, which
     is a fifth of their time and finds next to nothing. What is there at the end is left out of
-    all later searches too."""
+    all later searches too, but not the one at the process's end, which closes what is open."""
     gc.disable()
     try:
         yield
     finally:
         gc.freeze()
+        atexit.register(gc.unfreeze)
         gc.enable()
 
 
