@@ -4,6 +4,7 @@
 
 The matrix has known values, falling over five decades. `band` is what the engine does where
 values alone are wanted (its time includes the bound of its error), `gram` where vectors are, too.
+docs/spectrum.md has what was measured.
 The others were tried for more speed:
 
     torch, numpy      LAPACK's SVD in float32, values alone
