@@ -113,7 +113,10 @@ def _train_in(run_dir: Path, spec_file: Path, resume: bool) -> RunResult:
     _follow_log(directory, shown)
     result = directory.result()
     if result is None:
-        _refuse_without_result(directory, f"killed (exit status {worker.returncode})")
+        status = worker.returncode
+        _refuse_without_result(
+            directory, f"killed (signal {-status})" if status < 0 else f"exit status {status}"
+        )
     return result
 
 

@@ -15,9 +15,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from lora_engine.files import read_bounded, write_atomically
 
@@ -48,14 +48,17 @@ class Sizes(NamedTuple):
     inner: int
 
 
+Speed = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
 class ProductSpeeds(BaseModel):
     """GFLOP/s of one thread; bfloat16 is None where the processor has no such products."""
 
     model_config = ConfigDict(frozen=True)
 
-    torch: float
-    onednn: float
-    bfloat16: float | None = None
+    torch: Speed
+    onednn: Speed
+    bfloat16: Speed | None = None
 
     @property
     def faster(self) -> Library:
@@ -101,7 +104,10 @@ def library_of_run(run: Path, goes_on_from: Path | None, sizes: Sizes, cache: Pa
         said = _OfRun(library=speeds.faster, speeds=speeds)
         log.info("float32 products by %s: %s", said.library, _words(speeds))
     if own is None:
-        write_atomically(run / FILE, said.model_dump_json().encode())
+        try:
+            write_atomically(run / FILE, said.model_dump_json().encode())
+        except IsADirectoryError as error:
+            log.warning("a resumed run will measure again: %s", error)
     return said.library
 
 

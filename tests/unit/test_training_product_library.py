@@ -69,7 +69,10 @@ def test_a_resumed_or_extended_run_computes_as_it_began(measured, folders):
     assert library_of_run(second.parent, None, SIZES, cache) == "torch"
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"x": 1}', b"\xff", b"{" * 200_000])
+NO_SPEED = b'{"library": "torch", "speeds": {"torch": NaN, "onednn": -1}}'
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"x": 1}', b"\xff", b"{" * 200_000, NO_SPEED])
 def test_what_cannot_be_read_is_measured_anew(measured, folders, content):
     first, second, cache = folders
     cache.mkdir()
@@ -84,6 +87,7 @@ def test_what_cannot_be_read_is_measured_anew(measured, folders, content):
 def test_a_folder_that_cannot_be_written_costs_the_memory_alone(measured, folders):
     first, _, cache = folders
     cache.write_text("no folder")
+    (first / FILE).mkdir()
     assert library_of_run(first, None, SIZES, cache) == "onednn"
 
 
