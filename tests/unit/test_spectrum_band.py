@@ -73,6 +73,18 @@ def test_reflections_are_orthogonal_to_the_rounding_of_float64():
         assert turned == pytest.approx(np.eye(len(turned)), abs=1e-13)
 
 
+@pytest.mark.parametrize("kind", SPECTRA)
+def test_the_bound_is_above_what_was_lost_and_not_far_above(kind):
+    matrix = planted(SPECTRA[kind], SIDE + 20, SIDE)
+    left, right = np.eye(SIDE + 20), np.eye(SIDE)
+    scale = 2.0 ** np.floor(np.log2(np.abs(matrix.values).max()))
+    scaled = matrix.values / np.float32(scale)
+    reduced = reduce_to_band(scaled.copy(), left, right, SILENT)
+    lost = left @ scaled.astype(np.float64) @ right.T - reduced.times(np.eye(SIDE))
+    shift = band_route(matrix).value_shift / scale
+    assert np.linalg.norm(lost, 2) <= shift <= 10 * np.linalg.norm(lost, 2)
+
+
 def test_it_does_without_the_faster_routines(monkeypatch):
     matrix = planted(SPECTRA["even"], SIDE, SIDE)
     known = band_route(matrix)
