@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import re
 import sys
+from pathlib import Path
 
 from lora_engine.errors import EngineError
 from lora_engine.language import tr
@@ -16,6 +17,9 @@ from lora_engine.training.memory.out_of_memory import explain_out_of_memory
 from lora_engine.training.memory.usage import peak_memory_bytes
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE) + (
+    errno.EISDIR, errno.ENOTDIR, errno.ELOOP,
+)  # fmt: skip
 
 
 def run_result(
@@ -66,12 +70,29 @@ def run_problem(error: Exception, directory: RunDirectory, settings: Settings) -
             problem=scrubbed(tr("The disk is full, or a quota is used up: {error}.", error=error)),
             remedy=tr("Free some space, then resume the run from its newest checkpoint."),
         )
+    refused = _refused_by_the_disk(error, directory)
+    if refused is not None:
+        return refused
     return RunProblem(
         problem=scrubbed(
             tr("Something went wrong: {error}", error=f"{type(error).__name__}: {error}")
         ),
         remedy=tr("The whole log is in {path}.", path=directory.log_path),
         is_bug=True,
+    )
+
+
+def _refused_by_the_disk(error: Exception, directory: RunDirectory) -> RunProblem | None:
+    """Where the disk refuses a file of the run's folder: forbidden, broken, or no file at all."""
+    if not isinstance(error, OSError) or error.errno not in REFUSED:
+        return None
+    names = (name for name in (error.filename2, error.filename) if isinstance(name, str))
+    path = next((name for name in names if Path(name).is_relative_to(directory.path)), None)
+    if path is None:
+        return None
+    return RunProblem(
+        problem=tr("{path} cannot be read or written: {reason}.", path=path, reason=error.strerror),
+        remedy=tr("Mend that, then resume the run from its newest checkpoint."),
     )
 
 
