@@ -183,8 +183,8 @@ class AdvicePanel:
                 filled[alpha] = None
             return filled
 
-        outputs = form.components
-        return wire([self.use.click], use_advice, [self.taken], outputs, problem=self.problem)
+        taken, fields, problem = [self.taken], form.components, self.problem
+        return wire([self.use.click], use_advice, taken, fields, problem=problem, redraws=[])
 
     def _wire_cases(self) -> None:
         def show_case(number: int) -> Update:

@@ -48,13 +48,15 @@ class LateAnswer:
 
     carrier: the hidden part that holds the answer; asked: the fields that are compared;
     settled: the outputs that the browser sets; group: the class of outputs that follow all fields,
-    "" where they do not.
+    "" where they do not; redrawn: the settled ones that the server may change beyond their values,
+    None for all.
     """
 
     carrier: gr.Textbox
     asked: Sequence[Component]
     settled: Sequence[Block]
     group: str = ""
+    redrawn: Sequence[Block] | None = None
 
     @property
     def follows(self) -> bool:
@@ -65,8 +67,13 @@ class LateAnswer:
         return {*inputs, *self.asked} if isinstance(inputs, set) else [*inputs, *self.asked]
 
     def outputs(self, outputs: Sequence[Block]) -> list[Block]:
-        """What the server sets itself: all but what follows, and the carrier."""
-        own = [part for part in outputs if not (self.follows and part in self.settled)]
+        """What the server sets itself, and the carrier.
+
+        Gradio makes each output anew for the tab, also where only the browser sets it.
+        """
+        kept = self.settled if self.redrawn is None else self.redrawn
+        others = [] if self.follows else kept
+        own = [part for part in outputs if part in others or part not in self.settled]
         return [*own, self.carrier]
 
     def carrying(self, handler: Callable[..., Update]) -> Callable[..., Update]:
@@ -114,11 +121,13 @@ class LateAnswer:
 
 
 def held_back(
-    inputs: Sequence[Component] | set[Component], outputs: Sequence[Block]
+    inputs: Sequence[Component] | set[Component],
+    outputs: Sequence[Block],
+    redrawn: Sequence[Block] | None = None,
 ) -> LateAnswer | None:
     """What an event needs whose outputs have fields among them; None for the others."""
     fields: list[Any] = [part for part in outputs if is_field(part) or _is_edited(part, inputs)]
-    return LateAnswer(_carrier(), fields, fields) if fields else None
+    return LateAnswer(_carrier(), fields, fields, redrawn=redrawn) if fields else None
 
 
 def following(

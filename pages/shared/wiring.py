@@ -96,6 +96,7 @@ def wire(
     keeps_problem: bool = False,
     follows: bool = False,
     empties: Sequence[Block] = (),
+    redraws: Sequence[Block] | None = None,
     **options: Unpack[EventOptions],
 ) -> Any:
     """Bind a handler to events, as in `wire([start.click], submit, [name], [table], ...)`, or to
@@ -113,10 +114,13 @@ def wire(
     field among the outputs that was changed meanwhile stays as it is. `follows=True` says that the
     outputs are what follows from the inputs: an answer to what the fields no longer say is
     dropped, and an error empties them. A generator's values are set as they come.
+    redraws: the fields among the outputs of which the handler changes more than the value, choices
+    or visibility; the values of the others then never pass through Gradio's state of the tab,
+    which costs a form of many fields most of its time. None: any field.
     Returns Gradio's last event, for `.then`. Raises TypeError where `follows` cannot hold.
     """
     bind, is_opening = _binding(triggers)
-    late = _late_answer(handler, inputs, outputs, problem, follows)
+    late = _late_answer(handler, inputs, outputs, problem, follows, redraws)
     success = gr.skip() if keeps_problem or is_opening else ""
     bounded = _bounded(handler, outputs, problem, success, outputs if follows else empties)
     if late and follows:
@@ -196,6 +200,7 @@ def _late_answer(
     outputs: Sequence[Block],
     problem: gr.HTML,
     follows: bool,
+    redraws: Sequence[Block] | None,
 ) -> LateAnswer | None:
     """What keeps a late answer from undoing a choice; None where it cannot."""
     streams = inspect.isgeneratorfunction(handler)
@@ -203,7 +208,7 @@ def _late_answer(
         if streams:
             raise TypeError(f"{handler.__qualname__} streams, so its outputs cannot follow fields")
         return late_answers.following(inputs, outputs, problem)
-    return None if streams else late_answers.held_back(inputs, outputs)
+    return None if streams else late_answers.held_back(inputs, outputs, redraws)
 
 
 def _binding(triggers: Any) -> tuple[Callable[..., Any], bool]:

@@ -268,8 +268,10 @@ def _wire_filling(page: TrainPage, engine: Engine, blocks: gr.Blocks) -> tuple[A
             form.component("base_model"): bases,
         }
 
-    taken = wire([page.recipe.input], fill, [page.recipe], filled, problem=problem)
-    opened = wire([blocks.load], open_page, [], filled, problem=problem)
+    chosen = [page.recipe.input]
+    taken = wire(chosen, fill, [page.recipe], filled, problem=problem, redraws=[])
+    relisted = [form.component("method.init_from"), form.component("base_model")]
+    opened = wire([blocks.load], open_page, [], filled, problem=problem, redraws=relisted)
     is_open = opened.then(
         fn=None,
         js=event_js("train/follow.js", "filled"),
@@ -305,7 +307,8 @@ def _wire_going_on(page: TrainPage, engine: Engine) -> None:
         own = {form.component(f"method.{name}") for name in kept}
         return {field: filled[field] for field in shaped if field not in own}
 
-    wire([init_from.input], take_shape, [init_from, task], shaped, problem=page.side.problem)
+    inputs, problem = [init_from, task], page.side.problem
+    wire([init_from.input], take_shape, inputs, shaped, problem=problem, redraws=[])
 
 
 def _wire_rows(page: TrainPage, engine: Engine, filled: Any) -> None:

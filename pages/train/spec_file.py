@@ -89,7 +89,7 @@ def connect(parts: SharingParts, form: SpecForm, shown: Any) -> Any:
             show_progress="hidden",
         )
     outputs = [*form.components, parts.problem]
-    return wire([parts.open.upload], open_spec, [parts.open], outputs, problem=box)
+    return wire([parts.open.upload], open_spec, [parts.open], outputs, problem=box, redraws=[])
 
 
 def read_what_can_be(path: Path) -> tuple[RunSpec, InvalidInput | None]:

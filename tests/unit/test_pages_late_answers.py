@@ -70,6 +70,22 @@ def test_choices_are_set_as_they_come_and_the_value_is_not() -> None:
     assert carried(answer)["values"] == {"0": "c"}
 
 
+def test_a_field_that_only_gets_values_is_no_output_of_the_server() -> None:
+    page = Page()
+
+    def offer(rank: float) -> dict:
+        return {page.model: gr.Dropdown(choices=["b", "c"], value="c"), page.rank: 4}
+
+    fields = [page.model, page.rank]
+    asked, settled = page.wired(offer, [page.rank], [*fields, page.note], redraws=[page.model])
+    answer = asked.fn(8, "a", 8)
+
+    assert asked.outputs[:-1] == [page.model, page.note, page.problem]
+    assert set(answer) <= set(asked.outputs)
+    assert carried(answer)["values"] == {"0": "c", "1": 4}
+    assert settled.outputs == fields
+
+
 def test_what_follows_the_fields_is_set_only_by_the_browser() -> None:
     page = Page()
 

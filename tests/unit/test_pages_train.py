@@ -154,6 +154,17 @@ def test_a_run_goes_on_from_adapters_of_lora_alone_or_from_none(settings, monkey
         assert [value for _, value in choices] == ["", "r1"]
 
 
+def test_gradio_makes_only_the_fields_anew_whose_choices_change(settings, monkeypatch):
+    page = train.build(Engine(settings))
+    (event,) = [one for one in page.fns.values() if one.api_name == "page_open_page"]
+    (settled,) = [one for one in page.fns.values() if one.trigger_after == event._id]
+    made_anew = {part.elem_id for part in event.outputs} & {
+        part.elem_id for part in settled.outputs
+    }
+    assert made_anew == {"field-method-init-from", "field-base-model"}
+    assert len(settled.outputs) > 100
+
+
 @pytest.mark.parametrize(
     ("has_gpu", "devices", "expected"),
     [(False, 8, (False, False)), (True, 1, (True, False)), (True, 2, (True, True))],
