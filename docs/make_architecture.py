@@ -36,19 +36,20 @@ app.py ──► pages/ ──► lora_engine/            (never back)
 `import app` loads no torch, transformers, peft, datasets or scipy. Functions that need them import
 them. A linter rule and a test in a fresh process hold this.
 
-The server's start, from its process to the first page, takes 1.25 to 1.4 times the processor time of
-a bare Gradio app (`benchmarks/startup.py` measures both in turns; 1.5 is the aim). It runs without the
-garbage collector, describes the pages to Gradio once, and imports nothing of the training loop.
-Measured while other programs had the two cores (3.2 s bare):
+The server's start, from its process to the first page, takes 1.2 to 1.4 times the processor time
+of a bare Gradio app, on two cores that other programs used too (1.5 is the aim; in seconds
+`benchmarks/startup.py` measures both in turns). It runs without the garbage collector, describes
+the pages to Gradio once, and imports nothing of the training loop. In processor time, where
+bare Gradio took 3.4:
 
-| part of the start | seconds of processor time |
+| part of the start | seconds |
 |---|---|
-| FastAPI and Gradio, imported | 2.1 |
-| the engine, imported | 0.8 |
-| the pages, imported | 0.3 |
-| the pages, built (Learn to Adapters) | 0.6 |
-| the pages, described and mounted | 0.25 |
-| settings, log, uvicorn, the first page | 0.3 |
+| `app.py`, settings | 0.2 |
+| FastAPI and Gradio, imported | 2.3 |
+| the engine, imported | 0.5 |
+| the pages, imported | 0.2 |
+| the seven pages, built | 0.7 |
+| described to Gradio and mounted | 0.2 |
 
 ## How a run goes
 
