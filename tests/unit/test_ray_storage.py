@@ -17,11 +17,12 @@ from fsspec.implementations.local import LocalFileSystem
 
 from lora_engine.errors import EngineError
 from lora_engine.run_folder import RunDirectory, RunProblem, RunResult
+from lora_engine.runs.launchers import read_trouble
 from lora_engine.runs.launchers.ray import job
 from lora_engine.runs.launchers.ray import storage as storages
 from lora_engine.runs.launchers.ray import watch as watching
 from lora_engine.runs.launchers.ray.apart import Fenced, Here, Stopped, There
-from lora_engine.runs.launchers.ray.client import Job, Refused
+from lora_engine.runs.launchers.ray.client import Job, NoAnswer, Refused
 from lora_engine.runs.launchers.ray.returned import Index
 from lora_engine.runs.launchers.ray.storage import (
     PIECE_BYTES,
@@ -331,6 +332,9 @@ class RayOfThisProcess:
     def look(self, name: str) -> Job:
         return Job(name, self.status)
 
+    def cancel(self, name: str) -> None:
+        self.status = "STOPPED"
+
     def log(self, name: str, lines: int) -> str:
         return self.said
 
@@ -421,9 +425,28 @@ def test_what_a_job_said_at_its_end_is_why_the_run_failed(watch, local, said, tm
     assert steps(local) == {"step-2"}
     if said == "Killed":
         assert local.result() is None  # interrupted
+        assert "a-run-1" in read_trouble(local).problem
     else:
         assert "The storage is full." in local.result().error.problem
     assert not (tmp_path / "storage/runs/a-run").exists()
+
+
+def test_a_ray_that_falls_silent_is_told_while_it_is_and_at_the_end(
+    watch, local, tmp_path, monkeypatch
+):
+    told = []
+
+    def look(name: str) -> Job:
+        found = read_trouble(local)
+        told.append(found and found.problem)
+        raise NoAnswer("Nobody answers.", "Look there.")
+
+    watch._client = RayOfThisProcess(tmp_path / "node", lambda end: None)
+    monkeypatch.setattr(watch._client, "look", look)
+    watch.follow(resume=False)
+    assert local.result() is None
+    assert (told[0], told[-1]) == (None, "Nobody answers.")
+    assert "a-run-1" in read_trouble(local).problem
 
 
 @pytest.mark.parametrize("said", ["error: No peft.", "ModuleNotFoundError: No peft"])

@@ -34,7 +34,7 @@ RESULT = "result.json"
 SEEN = "ray_log.txt"
 NOT_GIVEN = frozenset(
     {"spec.json", "lock", "worker.json", "stop", "waiting.json"}
-    | {"ray.json", "heartbeat.json", "queue.json", SEEN}
+    | {"ray.json", "heartbeat.json", "queue.json", "trouble.json", SEEN}
 )
 """What each machine has its own of: none of it is given, and none is taken."""
 MAX_RENAMED_BYTES = 50_000_000

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from lora_engine.base_models import resolve_base_model
 from lora_engine.errors import EngineError
 from lora_engine.files import write_atomically
+from lora_engine.language import tr
 from lora_engine.run_folder import RunDirectory, RunProblem, RunResult
 from lora_engine.runs.launchers.cluster_queue import QueueNote
 from lora_engine.runs.launchers.ray.apart import Here, Shared, Stopped, end_of
@@ -34,6 +35,7 @@ from lora_engine.runs.launchers.ray.tenancy import (
     read_tenancy,
     write_tenancy,
 )
+from lora_engine.runs.launchers.trouble import TroubleNote
 from lora_engine.runs.launchers.watching import LOOK_S, Ear, Voice, run_watcher
 from lora_engine.scrubbing import scrub_output
 from lora_engine.settings import Settings
@@ -51,6 +53,7 @@ class Watch:
         self._settings = settings
         self._client = RayClient(settings.ray_address or "")
         self._queue = QueueNote(directory)
+        self._trouble = TroubleNote(directory)
         self._ear = ear
         self._end: Here | Shared = Shared(directory)
         self._was_cancelled = False
@@ -73,13 +76,15 @@ class Watch:
         while job is None or not job.is_over:
             try:
                 job = self._client.look(tenancy.job or "")
+                self._trouble.clear()
                 self._say(self._words(job))
-                self._queue.say(job is not None and job.waits)
+                self._queue.say(job is not None and job.waits, job.message if job else "")
                 self._stop_where_asked(tenancy, job)
                 if self._was_cancelled and job is not None and job.waits:
                     break  # Ray stops it only when it starts, and then its token is an old one
             except EngineError as error:
                 self._say(f"{error.problem} {error.remedy}")
+                self._trouble.say(error.problem, error.remedy)
                 job = None
             self._take()
             if self._directory.result() is not None:
@@ -188,15 +193,25 @@ class Watch:
         """Leave the run as interrupted, and its job without a right to write."""
         self._release(tenancy)
         said = problem_said(self._log_of(tenancy))
-        self._say(
-            f"Nothing was heard of job {tenancy.job} for {self._settings.ray_patience_s:.0f} "
-            "seconds. The run counts as interrupted: it can be resumed from its newest checkpoint, "
-            f"here or elsewhere.{'' if said is None else f' The last words of the job: {said}.'}"
+        self._interrupted(
+            tr(
+                "Nothing was heard of Ray job {name} for {seconds} seconds, so the run counts as "
+                "interrupted.",
+                name=tenancy.job,
+                seconds=f"{self._settings.ray_patience_s:.0f}",
+            )
         )
+        if said is not None:
+            self._say(f"The last words of the job: {said}.")
         try:
             self._client.cancel(tenancy.job or "")
         except EngineError as error:
             self._say(error.problem)
+
+    def _interrupted(self, problem: str) -> None:
+        remedy = tr("Resume it from its newest checkpoint, there or at another place.")
+        self._say(f"{problem} {remedy}")
+        self._trouble.say(problem, remedy)
 
     def _conclude(self, tenancy: Tenancy, job: Job | None) -> None:
         """The job is over. What it left is its result; without one say what is known."""
@@ -227,6 +242,8 @@ class Watch:
             self._fail(did_not_begin(job, said))
         elif why is not None:
             self._fail(gave_up(job, why))
+        else:
+            self._interrupted(tr("Ray job {name} failed and left no result.", name=job.name))
 
     def _log_of(self, tenancy: Tenancy) -> str:
         try:
