@@ -94,6 +94,12 @@ def suspended(directory: RunDirectory) -> psutil.Process:
     return worker
 
 
+def steps_of_result(directory: RunDirectory) -> int:
+    result = directory.result()
+    assert result is not None, directory.log_tail()
+    return result.steps
+
+
 def newest_step(directory: RunDirectory) -> int:
     row = directory.last_metrics()
     return 0 if row is None else row.step
@@ -116,7 +122,7 @@ class LauncherContract:
 
     def test_killed_stopped_and_resumed_a_run_has_the_losses_of_a_whole_one(
         self, engine: Engine, launcher: Launcher, spec: RunSpec, settings: Settings, tmp_path: Path
-    ):
+    ) -> None:
         directory = started(engine, spec)
         worker = suspended(directory)
         assert launcher.poll(directory) == Watched(is_alive=True)
@@ -135,14 +141,14 @@ class LauncherContract:
         until(lambda: spec.launcher == "local" or directory.stop_requested(), engine)
         worker.resume()
         assert ended(engine, directory) is RunState.CANCELLED, launcher.log(directory, 50)
-        stopped_at = directory.result().steps
+        stopped_at = steps_of_result(directory)
         assert reached < stopped_at < STEPS
         assert (directory.checkpoints_path / f"step-{stopped_at}" / "manifest.json").exists()
 
         engine.runs.resume(directory.path.name)
         assert ended(engine, directory) is RunState.FINISHED, launcher.log(directory, 50)
         launcher.fetch(directory)
-        assert directory.result().steps == STEPS
+        assert steps_of_result(directory) == STEPS
         config = json.loads((directory.adapter_path / "adapter_config.json").read_text("utf-8"))
         assert config["base_model_name_or_path"] == spec.base_model
         whole, _ = train_here(spec, tmp_path / "whole", settings)
@@ -150,7 +156,7 @@ class LauncherContract:
 
     def test_what_cannot_start_says_why_and_leaves_nothing(
         self, engine: Engine, launcher: Launcher, spec: RunSpec, tmp_path: Path
-    ):
+    ) -> None:
         with pytest.raises(EngineError, match="nowhere"):
             engine.runs.submit(spec.model_copy(update={"base_model": str(tmp_path / "nowhere")}))
         assert engine.runs.list() == []
