@@ -65,13 +65,18 @@ def test_a_job_is_followed_again_and_a_newer_token_ends_it_and_nothing_is_lost(
     engine, spec, settings, tmp_path
 ):
     directory = started(engine, spec)
-    suspended(directory)
+    worker = suspended(directory)
     watcher = living_worker(directory)
     os.kill(watcher.pid, signal.SIGKILL)  # the job goes on
     until(lambda: living_worker(directory) not in (None, watcher), engine)
-    until(lambda: "is taken up again" in directory.log_tail(), engine)
+    engine.runs.pause(directory.path.name)
+    until(directory.stop_requested, engine)
+    assert read_tenancy(directory).token == 1
+    worker.resume()
+    assert ended(engine, directory) is RunState.PAUSED, directory.log_tail()
+    engine.runs.resume(directory.path.name)
+    until(lambda: worker_of(directory) is not None, engine)
     token = read_tenancy(directory).token
-    assert token == 1
     write_tenancy(directory, Tenancy(token=token + 5))
     until(lambda: worker_of(directory) is None, engine)
     assert ended(engine, directory) is RunState.INTERRUPTED, directory.log_tail()
