@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from asyncio import Queue as AsyncQueue
 from collections import ChainMap
 from copy import copy
 from typing import TYPE_CHECKING, Any
@@ -111,6 +112,19 @@ class WaitingQueue(Queue):
             await super().process_events(*args, **kwargs)
         finally:
             self._woken.set()
+
+    async def clean_events(
+        self, *, session_hash: str | None = None, event_id: str | None = None
+    ) -> None:
+        """Forget what was asked by a session whose stream is cut, but not the session.
+
+        A page that is left cuts its stream at once and lives until the next one comes. Meanwhile
+        it may open the stream again for an answer that it waits for, and where nobody knew it, it
+        would take the server for a new one and load itself anew, in place of the next page.
+        """
+        if session_hash is not None and session_hash not in self.pending_messages_per_session:
+            self.pending_messages_per_session[session_hash] = AsyncQueue()
+        await super().clean_events(session_hash=session_hash, event_id=event_id)
 
     def close(self) -> None:
         super().close()

@@ -36,6 +36,38 @@ def test_two_thousand_sessions_leave_no_memory_behind(settings):
     assert kept <= 1000
 
 
+class WaitedFor(asyncio.Queue):
+    """What a session is to be told, and whether a stream waits for more of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits = asyncio.Event()
+
+    async def get(self) -> Any:
+        self.waits.set()
+        return await super().get()
+
+
+def test_a_page_that_cut_its_stream_is_still_known_when_it_opens_another(settings):
+    """As a page does that is left: it lives until the next one comes."""
+
+    async def opened_again() -> bytes:
+        async with _served(settings) as (app, dashboard):
+            untold, gone = dashboard._queue.pending_messages_per_session, asyncio.Event()
+            waited_for = untold["left"] = WaitedFor()
+            stream = asyncio.create_task(_stream(app, "left", gone=gone))
+            await waited_for.waits.wait()
+            gone.set()
+            await stream
+            event = _opening(dashboard)
+            assert "left" in untold
+            again = asyncio.create_task(_stream(app, "left"))
+            await _join(app, event, "left")
+            return await again
+
+    assert b'"success":true' in asyncio.run(opened_again())
+
+
 def test_a_session_keeps_what_its_own_page_changed(settings):
     """A field that a handler gave other choices is checked against these, in that tab alone."""
 
@@ -76,11 +108,21 @@ async def _session(app: Any, event: int, name: str, number: int) -> None:
         config = await _ask(app, "GET", "/config")
         assert json.loads(config)["components"]
     await _ask(app, "GET", f"/gradio_api/heartbeat/{name}", chunks=1)
-    asked = {"data": [], "fn_index": event, "session_hash": name, "trigger_id": None}
-    await _ask(app, "POST", "/gradio_api/queue/join", json.dumps(asked).encode())
+    await _join(app, event, name)
     if number % 2:
-        told = await _ask(app, "GET", "/gradio_api/queue/data", query=f"session_hash={name}")
-        assert b'"success":true' in told
+        assert b'"success":true' in await _stream(app, name)
+
+
+async def _join(app: Any, event: int, session: str) -> None:
+    """Ask for an event, as a press of its button does."""
+    asked = {"data": [], "fn_index": event, "session_hash": session, "trigger_id": None}
+    await _ask(app, "POST", "/gradio_api/queue/join", json.dumps(asked).encode())
+
+
+async def _stream(app: Any, session: str, **leaves: Any) -> bytes:
+    """What a session is told."""
+    query = f"session_hash={session}"
+    return await _ask(app, "GET", "/gradio_api/queue/data", query=query, **leaves)
 
 
 @asynccontextmanager
@@ -91,12 +133,18 @@ async def _served(settings: Any) -> AsyncIterator[tuple[Any, Any]]:
 
 
 async def _ask(
-    app: Any, method: str, path: str, body: bytes = b"", query: str = "", chunks: int = 0
+    app: Any,
+    method: str,
+    path: str,
+    body: bytes = b"",
+    query: str = "",
+    chunks: int = 0,
+    gone: asyncio.Event | None = None,
 ) -> bytes:
-    """The body of the answer. chunks: leave after so many of a stream's."""
+    """The body of the answer. chunks: leave after so many of a stream's; gone: when it is set."""
     given: list[Mapping[str, Any]] = [{"type": "http.request", "body": body, "more_body": False}]
     came: list[bytes] = []
-    gone, status = asyncio.Event(), 0
+    gone, status = gone or asyncio.Event(), 0
 
     async def receive() -> Mapping[str, Any]:
         if given:
