@@ -139,10 +139,14 @@ def _slurm(settings: Settings) -> Check:
         return Check("slurm", False, "LORA_SLURM_HOST is not set; runs stay on this machine")
     client = SlurmClient(settings)
     try:
-        partitions = "; ".join(client.partitions()) or "no partition"
-        return Check("slurm", True, f"{client.version()} at {settings.slurm_host}: {partitions}")
+        partitions = client.partitions()
+        said = f"{client.version()} at {settings.slurm_host}: {'; '.join(partitions) or 'none'}"
     except EngineError as error:
         return Check("slurm", False, f"{error.problem} {error.remedy}")
+    wanted = settings.slurm_partition
+    if wanted is None or wanted in {one.split()[0].rstrip("*") for one in partitions}:
+        return Check("slurm", True, said)
+    return Check("slurm", False, f"LORA_SLURM_PARTITION is {wanted}, which is not among {said}")
 
 
 def _settings(settings: Settings) -> list[Check]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from lora_engine import doctor
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
 from lora_engine.language import remembering, speaking
@@ -206,6 +207,17 @@ def test_a_host_that_greets_is_understood_and_one_that_is_no_slurm_refused(comma
     commands.set("sinfo", "echo 'GNU coreutils 9.1'")
     with pytest.raises(Refused, match="GNU coreutils"):
         client.version()
+
+
+@pytest.mark.parametrize(
+    ("partition", "is_there"), [(None, True), ("small", True), ("smal", False)]
+)
+def test_the_doctor_knows_a_mistyped_partition(commands, partition, is_there):
+    commands.set("sinfo", 'if [ "$1" = --version ]; then echo slurm 23.11; else '
+                 "echo 'small* 2 nodes gpu:1'; echo 'long 1 nodes (null)'; fi")  # fmt: skip
+    check = doctor._slurm(Settings(slurm_host="local", slurm_partition=partition))
+    assert check.ok is is_there
+    assert "small" in check.detail
 
 
 def test_a_command_that_cannot_be_started_and_an_ssh_that_is_missing_are_said(
