@@ -9,4 +9,5 @@ from __future__ import annotations
 FAMILIES = ("Llama", "Mistral", "Qwen2", "Qwen3")
 NORMS = tuple(f"{family}RMSNorm" for family in FAMILIES)
 MLPS = tuple(f"{family}MLP" for family in FAMILIES)
+DECODER_LAYERS = tuple(f"{family}DecoderLayer" for family in FAMILIES)
 ATTENTIONS = tuple(f"{family}Attention" for family in FAMILIES)

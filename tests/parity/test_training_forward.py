@@ -6,6 +6,7 @@ The reference is transformers' Trainer on PEFT's modules, with padding; six arch
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -172,6 +173,35 @@ def test_losses_are_those_of_trainer(case, folders, tmp_path):
     assert isinstance(path, PackedPath), path.description
     assert path.chunked_head is (case != "gemma2-window-softcap")
     assert our_losses(path, spec, rows) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("case", ["llama", "qwen2", "qwen3", "mistral-window"])
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_the_last_layer_computes_what_predicts(case, checkpointed, folders):
+    """Its MLP sees as many tokens as are supervised, and the gradients are those of all tokens."""
+    rows, spec = random_rows(4), make_spec()
+    model = adapted(folders(case), spec)
+    path = choose_path(model, rows, 0, "cpu")
+    assert isinstance(path, PackedPath)
+    assert path.trims_last_layer
+    model.train()
+    if checkpointed:
+        model.enable_input_require_grads()
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    last = path.causal_lm.base_model.layers[-1]
+    seen: list[int] = []
+    last.mlp.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0].shape[1]))
+    found = {}
+    for trims in (False, True):
+        model.zero_grad()
+        batch = path.collate(rows)
+        replace(path, trims_last_layer=trims).summed_loss(batch).backward()
+        trained = factory.trained_parameters(model)
+        found[trims] = {name: one.grad.clone() for name, one in trained.items()}
+    passes = 2 if checkpointed else 1  # a checkpointed layer is computed again
+    assert seen == [batch.tokens] * passes + [batch.supervised] * passes
+    for name, gradient in found[True].items():
+        torch.testing.assert_close(gradient, found[False][name], rtol=1e-4, atol=1e-5, msg=name)
 
 
 @pytest.mark.parametrize("case", CASES)

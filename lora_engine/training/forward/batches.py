@@ -1,8 +1,8 @@
 """What the loop asks of a forward path: batches of rows, and the summed loss of a batch.
 
 Three paths do this: `padded` (any causal language model), `packed` (no padding and less work, for
-models it was checked on) and `classifier_path`; `autocast`, `scaled` and `offloaded` wrap one of
-them. The loop does not know which one it runs.
+models it was checked on) and `classifier_path`; `autocast`, `scaled` and `offloaded` are `around`
+one of them. The loop does not know which one it runs.
 """
 
 from __future__ import annotations

@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING
 
 from lora_engine.errors import EngineError
 from lora_engine.language import tr
-from lora_engine.training.forward.autocast import AutocastPath
+from lora_engine.training.forward.around import PathAround
 from lora_engine.training.forward.batches import ForwardPath
-from lora_engine.training.forward.offloaded import OffloadedPath
 from lora_engine.training.forward.packed import PackedPath
-from lora_engine.training.forward.scaled import ScaledPath
 from lora_engine.training.forward.select import causal_lm_of
 
 if TYPE_CHECKING:
@@ -27,7 +25,7 @@ def generating(path: ForwardPath) -> Iterator[PreTrainedModel]:
     Raises EngineError for a model that keeps a state which is no key-value cache.
     """
     inner = path
-    while isinstance(inner, ScaledPath | AutocastPath | OffloadedPath):
+    while isinstance(inner, PathAround):
         inner = inner.inner
     causal_lm = causal_lm_of(path.model)  # type: ignore[arg-type]  # a path's model is one of these
     if getattr(causal_lm, "_is_stateful", False):

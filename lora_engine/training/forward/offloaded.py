@@ -8,13 +8,12 @@ and small tensors stay there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lora_engine.data import TokenizedRow
-from lora_engine.training.forward.batches import Batch, ForwardPath
+from lora_engine.training.forward.around import PathAround
 
 if TYPE_CHECKING:
     import torch
@@ -24,36 +23,15 @@ LEAST_BYTES = 1 << 16  # a smaller tensor takes longer to send than it is worth
 
 
 @dataclass(frozen=True)
-class OffloadedPath:
-    """`inner`, whose passes keep their activations on the host. A ForwardPath."""
-
-    inner: ForwardPath
+class OffloadedPath(PathAround):
+    """`inner`, whose passes keep their activations on the host."""
 
     @property
-    def model(self) -> nn.Module:
-        return self.inner.model
+    def words(self) -> str:
+        return "activations wait in host memory"
 
-    @property
-    def description(self) -> str:
-        return f"{self.inner.description}; activations wait in host memory"
-
-    def collate(self, rows: Sequence[TokenizedRow]) -> Batch:
-        return self.inner.collate(rows)
-
-    def summed_loss(self, batch: Batch) -> torch.Tensor:
-        with saved_on_host(self.model):
-            return self.inner.summed_loss(batch)
-
-    def log_probabilities(self, batch: Batch, temperature: float = 1.0) -> torch.Tensor:
-        with saved_on_host(self.model):
-            return self.inner.log_probabilities(batch, temperature)
-
-    def all_log_probabilities(self, batch: Batch) -> torch.Tensor:
-        with saved_on_host(self.model):
-            return self.inner.all_log_probabilities(batch)
-
-    def next_tokens(self, rows: Sequence[TokenizedRow]) -> list[int]:
-        return self.inner.next_tokens(rows)
+    def around(self) -> AbstractContextManager[None]:
+        return saved_on_host(self.model)
 
 
 @dataclass(frozen=True)

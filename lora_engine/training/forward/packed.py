@@ -1,7 +1,8 @@
 """The packed path: the rows of a batch end to end in one sequence (sequence packing).
 
 There is no padding between rows, each row attends to itself alone, and the head sees only the
-tokens that predict a supervised one. `select` decides which models can use it.
+tokens that predict a supervised one; so do the later parts of the last layer where
+`trims_last_layer`. `select` decides which models can use it.
 """
 
 from __future__ import annotations
@@ -94,7 +95,8 @@ class PackedPath:
     causal_lm: the language model under the adapter. chunked_head: whether its head is one frozen
     linear layer on the decoder's last hidden states, so that `head_loss` can compute it. multiple:
     batches are filled up to a multiple of this many tokens (see TOKEN_MULTIPLE). own_attention: the
-    model's implementation of attention before packing, which a KV cache needs.
+    model's implementation of attention before packing, which a KV cache needs. trims_last_layer:
+    whether the last layer takes the predicting positions (`kernels/last_layer.py`).
     """
 
     model: nn.Module
@@ -104,6 +106,7 @@ class PackedPath:
     multiple: int
     description: str
     own_attention: str
+    trims_last_layer: bool = False
 
     def collate(self, rows: Sequence[TokenizedRow]) -> PackedBatch:
         return pack(rows, self.device, self.multiple)
@@ -142,8 +145,17 @@ class PackedPath:
 
     def _predicting(self, batch: PackedBatch) -> torch.Tensor:
         """The last hidden states before the supervised tokens, (supervised, hidden_size)."""
-        hidden = self.causal_lm.base_model(**batch.model_inputs()).last_hidden_state[0]
-        return hidden.index_select(0, batch.predicting)
+        import torch
+
+        inputs, decoder = batch.model_inputs(), self.causal_lm.base_model
+        if not self.trims_last_layer:
+            hidden = decoder(**inputs).last_hidden_state[0]
+            return hidden.index_select(0, batch.predicting)
+        # Filled up as batches are, with a token whose state nobody takes.
+        filler = batch.predicting.new_zeros(-batch.supervised % self.multiple)
+        predicting = torch.cat([batch.predicting, filler])
+        hidden = decoder(**inputs, predicting=predicting).last_hidden_state[0]
+        return hidden[: batch.supervised]
 
     def _logits(self, batch: PackedBatch) -> torch.Tensor:
         """The supervised tokens' logits, (supervised, vocabulary) in float32."""

@@ -61,6 +61,8 @@ def choose_path(
         path = PaddedPath(model, pad_id, device, words)
         log.info("forward path: %s", words)
         return path
+    from lora_engine.training.kernels import last_layer
+
     causal_lm = causal_lm_of(model)
     probe = _probe_rows(causal_lm, rows)
     try:
@@ -71,6 +73,9 @@ def choose_path(
     if _has_adapter(model):
         layers = _install_fused_layers(model, with_decoder=isinstance(path, PackedPath))
         path = replace(path, description=f"{path.description}; {layers}")
+    if isinstance(path, PackedPath) and path.chunked_head and last_layer.install(causal_lm):
+        words = f"{path.description}; the last layer for the predicting tokens alone"
+        path = replace(path, trims_last_layer=True, description=words)
     log.info("forward path: %s", path.description)
     return path
 

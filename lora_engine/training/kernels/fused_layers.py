@@ -172,12 +172,13 @@ def _attention_forward(
     position_embeddings: tuple[torch.Tensor, torch.Tensor],
     attention_mask: torch.Tensor | None = None,
     past_key_values=None,
+    outputs_at: torch.Tensor | None = None,
     **kwargs,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """As the model's own.
 
     hidden_states (rows, tokens, hidden_size); position_embeddings: cos and sin, (rows, tokens,
-    head_dim) each.
+    head_dim) each. outputs_at: the positions whose outputs are asked for; all where None.
     """
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
@@ -203,7 +204,10 @@ def _attention_forward(
         sliding_window=_window(self),
         **kwargs,
     )
-    return self.o_proj(output.reshape(*hidden_states.shape[:-1], -1)), weights
+    output = output.reshape(*hidden_states.shape[:-1], -1)
+    if outputs_at is not None:
+        output = output.index_select(1, outputs_at)
+    return self.o_proj(output), weights
 
 
 def _window(self) -> int | None:
