@@ -204,6 +204,15 @@ def test_the_last_layer_computes_what_predicts(case, checkpointed, folders):
         torch.testing.assert_close(gradient, found[False][name], rtol=1e-4, atol=1e-5, msg=name)
 
 
+def test_a_batch_without_a_supervised_token_has_no_loss(folders):
+    rows, spec = random_rows(2), make_spec()
+    path = choose_path(adapted(folders("llama"), spec), rows, 0, "cpu")
+    asked = [replace(row, labels=(IGNORED,) * len(row.labels)) for row in rows]
+    loss = path.summed_loss(path.collate(asked))
+    loss.backward()
+    assert loss.item() == 0
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_gradients_are_those_of_the_padded_path(case, folders):
     rows, spec = random_rows(4), make_spec()

@@ -148,7 +148,7 @@ class PackedPath:
         import torch
 
         inputs, decoder = batch.model_inputs(), self.causal_lm.base_model
-        if not self.trims_last_layer:
+        if not (self.trims_last_layer and batch.supervised):
             hidden = decoder(**inputs).last_hidden_state[0]
             return hidden.index_select(0, batch.predicting)
         # Filled up as batches are, with a token whose state nobody takes.
