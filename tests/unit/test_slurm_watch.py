@@ -16,7 +16,7 @@ from lora_engine import doctor
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError
 from lora_engine.language import remembering, speaking
-from lora_engine.run_folder import RunDirectory, try_lock
+from lora_engine.run_folder import RunDirectory, RunProblem, RunResult, try_lock
 from lora_engine.runs.launcher import worker_environment
 from lora_engine.runs.launchers import read_queue, read_trouble
 from lora_engine.runs.launchers.slurm.client import Refused, SlurmClient
@@ -129,10 +129,10 @@ def test_a_controller_that_falls_silent_is_named_and_the_run_is_interrupted(
 
 
 def test_one_that_answers_again_is_no_trouble(commands, directory, on_slurm):
-    commands.says("RUNNING", NO_CONTROLLER, "RUNNING", "CANCELLED")
-    engine = followed(directory, on_slurm)
-    view = engine.runs.get("run")
-    assert "CANCELLED" in view.trouble.problem
+    commands.says("RUNNING", NO_CONTROLLER, "COMPLETED")
+    directory.write_result(RunResult.failed(RunProblem(problem="No rows.", remedy="Give some.")))
+    followed(directory, on_slurm)
+    assert read_trouble(directory) is None
 
 
 @pytest.mark.parametrize("ends", ["NODE_FAIL", "TIMEOUT", "PREEMPTED"])
