@@ -9,7 +9,6 @@ predicting tokens alone, and what is left out had gradients of zero. For the dec
 from __future__ import annotations
 
 import types
-from functools import partial
 from typing import TYPE_CHECKING
 
 from lora_engine.base_models.families import DECODER_LAYERS
@@ -51,7 +50,10 @@ def _forward(
 
     Checkpointed where the layer's own forward, which transformers wraps, is.
     """
-    layer = partial(_trimmed, self, predicting=predicting, **kwargs)
+
+    def layer(states: torch.Tensor) -> torch.Tensor:
+        return _trimmed(self, states, predicting, **kwargs)
+
     if self.gradient_checkpointing and self.training:
         return self._gradient_checkpointing_func(layer, hidden_states)
     return layer(hidden_states)
