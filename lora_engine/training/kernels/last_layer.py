@@ -60,7 +60,7 @@ def _forward(
 
 
 def _trimmed(
-    self, hidden_states: torch.Tensor, *, predicting: torch.Tensor | None, **kwargs
+    self, hidden_states: torch.Tensor, predicting: torch.Tensor | None, **kwargs
 ) -> torch.Tensor:
     attended, _ = self.self_attn(
         hidden_states=self.input_layernorm(hidden_states), outputs_at=predicting, **kwargs
