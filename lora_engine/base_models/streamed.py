@@ -157,7 +157,10 @@ def _layers(
                 name=f"{base.name!r}",
                 listed=listed(lost),
             ),
-            tr("Do not stream the base; such are models with fused experts or of several parts."),
+            tr(
+                "Check that the folder is whole. Models with fused experts or of several parts "
+                "cannot be streamed: leave out optimization.stream_base for them."
+            ),
         )
     return found
 

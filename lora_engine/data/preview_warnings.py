@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from lora_engine.data.class_labels import FORMATS
 from lora_engine.data.encoding import special_tokens_of
 from lora_engine.data.objective_rows import LEARNED_BY
-from lora_engine.data.rows import Dataset, Row
-from lora_engine.data.templates import chat_template_of
+from lora_engine.data.rows import Dataset, Message, Row
+from lora_engine.data.templates import ChatTemplate, Conversation, chat_template_of, render
+from lora_engine.data.thoughts import MARKS, has_thoughts, mark_opened_by
 from lora_engine.data.tokenization import list_rows
 from lora_engine.data.twins import content_key
 from lora_engine.language import tr
@@ -27,24 +28,32 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class RowProblems:
     """Numbers of rows: those that repeat an earlier one, those with an empty answer, those whose
-    text holds a control token of the model. writes_date: the template writes today's date."""
+    text holds a control token of the model. writes_date: the template writes today's date.
+    opened_mark: with what the template opens thoughts where it asks for an answer; empty where it
+    does not. without_thoughts: the rows whose answers then have none."""
 
     duplicates: tuple[int, ...]
     empty_answers: tuple[int, ...]
     control_tokens: tuple[int, ...]
     writes_date: bool
+    opened_mark: str = ""
+    without_thoughts: tuple[int, ...] = ()
 
 
 def find_problems(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> RowProblems:
     """Look at every row, and at the template if the rows are chats."""
     is_chat = any(row.messages for row in rows)
+    template = chat_template_of(tokenizer) if is_chat else None
+    opened = _mark_opened_by(template) if template else ""
     return RowProblems(
         duplicates=tuple(_duplicates(rows)),
         empty_answers=tuple(row.number for row in rows if _has_empty_answer(row)),
         control_tokens=tuple(
             rows[place].number for place in rows_with_tokens(rows, special_tokens_of(tokenizer))
         ),
-        writes_date=is_chat and "strftime_now" in chat_template_of(tokenizer).source,
+        writes_date=template is not None and "strftime_now" in template.source,
+        opened_mark=opened,
+        without_thoughts=tuple(row.number for row in rows if opened and _lacks_thoughts(row)),
     )
 
 
@@ -92,6 +101,16 @@ def _warnings(dataset: Dataset, measured_rows: int, found: RowProblems) -> Itera
                 list_rows=list_rows(found.control_tokens),
             )
         )
+    if found.without_thoughts:
+        yield (
+            tr(
+                "The chat template opens thoughts with {mark} when it asks for an answer, and rows "
+                "have none: {list_rows}. They teach an answer that nobody will ask for that way. "
+                "Give the rows thoughts, or choose another template.",
+                mark=found.opened_mark,
+                list_rows=list_rows(found.without_thoughts),
+            )
+        )
     if found.writes_date:
         yield (
             tr(
@@ -108,6 +127,20 @@ def _duplicates(rows: Sequence[Row]) -> Iterator[int]:
         if content in seen:
             yield row.number
         seen.add(content)
+
+
+def _mark_opened_by(template: ChatTemplate) -> str:
+    """What opens thoughts at the end of the template's prompt; empty where nothing does."""
+    if not any(opening in template.source for opening, _ in MARKS):
+        return ""
+    question = Conversation(1, (Message("user", "?"),), add_generation_prompt=True, may_fail=True)
+    return mark_opened_by(render(template, [question])[0])
+
+
+def _lacks_thoughts(row: Row) -> bool:
+    """Whether an answer of the row is learned and none of those that are has thoughts."""
+    learned = [turn for turn in row.messages if turn.role == "assistant" and turn.is_learned]
+    return bool(learned) and not any(has_thoughts(turn) for turn in learned)
 
 
 def _has_empty_answer(row: Row) -> bool:

@@ -74,6 +74,12 @@ def has_thoughts(turn: Message) -> bool:
     return turn.role == "assistant" and bool(turn.reasoning or split_thoughts(turn.content)[0])
 
 
+def mark_opened_by(prompt: str) -> str:
+    """The mark at the end of a prompt that leaves thoughts open, such as <think>; empty without."""
+    ending = prompt.rstrip()
+    return next((opening for opening, _ in MARKS if ending.endswith(opening)), "")
+
+
 def _set(turn: Message, setting: str) -> Message:
     if turn.role != "assistant":
         return turn

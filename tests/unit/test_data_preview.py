@@ -117,6 +117,17 @@ def test_duplicates_empty_answers_and_control_tokens_are_said(show):
     )
 
 
+def test_rows_without_the_thoughts_that_the_template_opens_are_said(show, tokenizer, monkeypatch):
+    opening = CHATML.replace("assistant\\n'", "assistant\\n<think>\\n'")
+    assert opening != CHATML
+    monkeypatch.setattr(tokenizer, "chat_template", opening)
+    plain, thoughtful = ("Hi", "Ho"), ("Ha", "A greeting.\n</think>\nHo")
+    assert show([thoughtful]).warnings == ()
+    (warning,) = show([thoughtful, plain], name="both.jsonl").warnings
+    assert "<think>" in warning
+    assert "1 row (2)" in warning
+
+
 def test_histogram_counts_every_row_once(show):
     made = show([("Hi", "x" * n) for n in range(1, 60)])
     assert sum(bar.rows for bar in made.length_histogram) == 59
