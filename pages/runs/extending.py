@@ -28,10 +28,14 @@ def wire_extension(page: RunsPage) -> None:
         return {extension.words: f'<p class="rs-note">{escape(plan.words)}</p>'}
 
     def ask_to_extend(values: Mapping[Component, Any]) -> Update:
-        run_id = fields.read(values).shown_run(page.engine)
         return {
             extension.group: gr.Column(visible=True),
-            extension.run_id: run_id,
+            extension.run_id: fields.read(values).shown_run(page.engine),
+        }
+
+    def fill(run_id: str) -> Update:
+        """Once the fields are there: Gradio loses what is said of those that it has not drawn."""
+        return {
             extension.epochs: EPOCHS,
             extension.steps: None,
             **words_of(run_id, EPOCHS, None),
@@ -55,10 +59,10 @@ def wire_extension(page: RunsPage) -> None:
         selection = replace(fields.read(values), run_id=view.id)
         return {extension.group: gr.Column(visible=False), **page.show_run(selection)}
 
-    asked = [extension.group, extension.run_id, extension.words, *lengths]
-    asking = page.shown.actions["extend"].click
-    wire([asking], ask_to_extend, fields.inputs, asked, problem=page.problem)
+    asking, question = [page.shown.actions["extend"].click], [extension.group, extension.run_id]
     problem, told = extension.problem, [extension.words]
+    is_asked = wire(asking, ask_to_extend, fields.inputs, question, problem=page.problem)
+    wire(is_asked.then, fill, [extension.run_id], [*told, *lengths], problem=problem)
     for length, other, handler, leave_out in (
         (extension.epochs, extension.steps, by_epochs, leave_out_steps),
         (extension.steps, extension.epochs, by_steps, leave_out_epochs),

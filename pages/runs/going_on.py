@@ -24,13 +24,17 @@ def wire_going_on(page: RunsPage) -> None:
     asked_by_name, asked = parts.asked.items(), list(parts.asked.values())
 
     def ask_where(values: Mapping[Component, Any]) -> Update:
-        view = runs.get(fields.read(values).shown_run(page.engine))
-        spec = view.record.readable_spec()
-        names = [(tr(PLACES[name]), name) for name in runs.places_to_go_on(view.id)]
-        wanted = spec.resources.model_dump()
         return {
             parts.group: gr.Column(visible=True),
-            parts.run_id: view.id,
+            parts.run_id: fields.read(values).shown_run(page.engine),
+        }
+
+    def fill(run_id: str) -> Update:
+        """Once the fields are there: Gradio loses what is said of those that it has not drawn."""
+        spec = runs.get(run_id).record.readable_spec()
+        names = [(tr(PLACES[name]), name) for name in runs.places_to_go_on(run_id)]
+        wanted = spec.resources.model_dump()
+        return {
             parts.place: gr.Radio(choices=names, value=spec.launcher),
             parts.devices: spec.optimization.devices,
             **{
@@ -55,8 +59,10 @@ def wire_going_on(page: RunsPage) -> None:
         selection = fields.read(values)
         return {parts.group: gr.Column(visible=False), **page.show(selection)}
 
-    question = [parts.group, parts.run_id, parts.place, parts.devices, *asked]
-    wire([shown.actions["move"].click], ask_where, fields.inputs, question, problem=page.problem)
+    asking, question = [shown.actions["move"].click], [parts.group, parts.run_id]
+    is_asked = wire(asking, ask_where, fields.inputs, question, problem=page.problem)
+    choices = [parts.place, parts.devices, *asked]
+    wire(is_asked.then, fill, [parts.run_id], choices, problem=parts.problem)
     wire([parts.place.input], follow_place, [parts.place], asked, problem=parts.problem)
     wire_taking_back(parts.leave.click, parts.group, parts.run_id)
     inputs = {parts.run_id, parts.place, parts.devices, *asked, *fields.inputs}

@@ -34,7 +34,7 @@ class GoingOn:
 
 
 def lay_out() -> GoingOn:
-    with gr.Column(visible="hidden", elem_id="going-on") as group:
+    with gr.Column(visible=False, elem_id="going-on") as group:
         run_id = gr.Textbox(visible=False)
         with gr.Row():
             place = gr.Radio(

@@ -48,6 +48,8 @@ def test_a_run_is_extended_and_its_adapter_gone_on_from(
     page.click("#extend")
     words = page.locator("#extension-words")
     expect(words).to_contain_text("Steps 4 to")
+    expect(page.locator("#field-epochs input")).to_have_value("1")
+    expect(page.locator("#field-steps input")).to_have_value("")
     page.fill("#field-steps input", "2")
     expect(words).to_contain_text("Steps 4 to 5. The learning rate stays at 0.0002")
     expect(page.locator("#field-epochs input")).to_have_value("")

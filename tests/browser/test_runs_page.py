@@ -112,7 +112,7 @@ def library(tmp_path_factory, start_server: Callable[..., Server]) -> Server:
     add_run(folder, "first", RunState.FINISHED, method={"rank": 4})
     add_run(folder, "=1+1", RunState.INTERRUPTED)
     add_run(folder, "third", RunState.FINISHED, method={"rank": 16})
-    return start_server(folder)
+    return start_server(folder, LORA_SLURM_HOST="local")
 
 
 def test_runs_are_ticked_drawn_together_found_sorted_and_kept_in_the_address(
@@ -150,6 +150,24 @@ def test_runs_are_ticked_drawn_together_found_sorted_and_kept_in_the_address(
         page.get_by_role("button", name="Download CSV").click()
     table = list(csv.reader(Path(download.value.path()).read_text().splitlines()))
     assert sorted(line[0] for line in table[1:]) == ["'=1+1", "first", "third"]
+
+
+def test_where_a_stopped_run_goes_on_is_asked_with_what_it_has(
+    library: Server, open_page: OpenPage
+) -> None:
+    page = open_page(f"{library.url}{RUNS.path}?run=%3D1%2B1")
+    asked = page.locator("#going-on")
+    expect(page.get_by_role("button", name="Resume elsewhere…")).to_be_visible()
+    expect(asked).to_have_count(0)
+    page.get_by_role("button", name="Resume elsewhere…").click()
+    expect(page.get_by_role("radio", name="this machine")).to_be_checked()
+    expect(page.get_by_label("Devices")).to_have_value("1")
+    expect(page.get_by_label("Cores")).to_be_hidden()
+    page.get_by_role("radio", name="Slurm").check()
+    expect(page.get_by_label("Cores")).to_have_value("")
+    expect(page.get_by_label("Cards")).to_have_value("0")
+    page.get_by_role("button", name="Leave it stopped").click()
+    expect(asked).to_have_count(0)
 
 
 def test_runs_are_walked_with_arrows_and_back_returns(library: Server, open_page: OpenPage) -> None:

@@ -33,7 +33,7 @@ def test_it_is_named_with_figures_and_a_change_that_fits(
     monkeypatch.setattr(PackedPath, "summed_loss", fault)
     monkeypatch.setattr("lora_engine.training.train_run.skip_unused_imports", lambda _: None)
     monkeypatch.setattr("signal.signal", lambda *_: None)
-    assert worker._run(directory, settings, resume=False, stop=Event(), group=None) == 2
+    assert worker._run(directory, settings, resume=False, stop=Event(), group=None, kept=None) == 2
 
     problem = directory.result().error
     assert problem.problem.startswith("The worker ran out of memory: ")
@@ -64,7 +64,7 @@ def test_a_loss_of_another_kind_is_no_lack_of_memory(
     monkeypatch.setattr(PackedPath, "summed_loss", broken)
     monkeypatch.setattr("lora_engine.training.train_run.skip_unused_imports", lambda _: None)
     monkeypatch.setattr("signal.signal", lambda *_: None)
-    assert worker._run(directory, settings, resume=False, stop=Event(), group=None) == 1
+    assert worker._run(directory, settings, resume=False, stop=Event(), group=None, kept=None) == 1
     error = directory.result().error
     assert error.is_bug
     assert error.out_of_memory is None
