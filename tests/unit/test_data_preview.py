@@ -121,11 +121,11 @@ def test_rows_without_the_thoughts_that_the_template_opens_are_said(show, tokeni
     opening = CHATML.replace("assistant\\n'", "assistant\\n<think>\\n'")
     assert opening != CHATML
     monkeypatch.setattr(tokenizer, "chat_template", opening)
-    plain, thoughtful = ("Hi", "Ho"), ("Ha", "A greeting.\n</think>\nHo")
-    assert show([thoughtful]).warnings == ()
-    (warning,) = show([thoughtful, plain], name="both.jsonl").warnings
+    thoughtful = [(asked, "A greeting.\n</think>\nHo") for asked in ("Hi", "Ha")]
+    assert show(thoughtful).warnings == ()
+    (warning,) = show([*thoughtful, ("He", "Ho")], name="both.jsonl").warnings
     assert "<think>" in warning
-    assert "1 row (2)" in warning
+    assert "1 row (3)" in warning
 
 
 def test_histogram_counts_every_row_once(show):
