@@ -23,7 +23,7 @@ from lora_engine.spectrum.band_loss import bound_of_loss, random_vectors
 from lora_engine.spectrum.band_reduction import Reduced, reduce_to_band
 from lora_engine.spectrum.decomposition import Decomposition
 from lora_engine.spectrum.dense import EPS64, gram_floor, stored_eps, strips
-from lora_engine.spectrum.lapack import call, has
+from lora_engine.spectrum.lapack import call, has, one_blas_thread
 from lora_engine.spectrum.progress import SILENT, WorkMonitor
 from lora_engine.weights.matrix import MatrixSource, Transposed
 
@@ -51,10 +51,11 @@ def band_route(source: MatrixSource, monitor: WorkMonitor = SILENT) -> Decomposi
     matrix, scale, total, products = _whole(tall, tests, monitor.part(0.0, 0.05))
     if not scale:
         return None
-    reduced = reduce_to_band(matrix, products, tests, monitor.part(0.05, 0.75))
-    del matrix
-    once = products - reduced.times(tests)
-    values, lost = _values_and_loss(tall, reduced, scale, once, monitor.part(0.75, 1.0))
+    with one_blas_thread():
+        reduced = reduce_to_band(matrix, products, tests, monitor.part(0.05, 0.75))
+        del matrix
+        once = products - reduced.times(tests)
+        values, lost = _values_and_loss(tall, reduced, scale, once, monitor.part(0.75, 1.0))
     monitor.step(1.0, tr("done"))
     return Decomposition(
         shape=source.shape,

@@ -7,8 +7,27 @@ meanwhile.
 from __future__ import annotations
 
 import ctypes
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
+
+_COUNT = threading.Lock()
+"""Held while the number of OpenBLAS's threads is changed: it belongs to the process."""
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """OpenBLAS, behind NumPy and SciPy, works on one thread; torch's own threads stay.
+
+    For narrow products between those of torch: the threads of the two wait for each other by
+    spinning, which takes a processor each.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with _COUNT, threadpool_limits(1, user_api="blas"):
+        yield
 
 
 def call(name: str, *arguments: bytes | float | np.ndarray) -> None:
