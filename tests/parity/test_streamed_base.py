@@ -9,12 +9,14 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from lora_engine.base_models import BaseModel
-from lora_engine.base_models.streamed import load_streamed_model
+from lora_engine.base_models.layer_list import layers_of
+from lora_engine.base_models.streamed import load_streamed_model, stored_layers
 from lora_engine.errors import EngineError
 from lora_engine.settings import Settings
-from lora_engine.spec import RunSpec
+from lora_engine.spec import QuantizationSpec, RunSpec
 from lora_engine.training.compatibility import Machine, compatibility_problems
 from lora_engine.training.preflight import check_run
+from lora_engine.training.streaming.four_bit import Codes, QuantizedLayers
 from lora_engine.training.streaming.layer_stream import LayerStream
 from tests.tiny import save_tiny_model
 from tests.training_runs import losses, tiny_spec, train_here, train_together_here
@@ -124,6 +126,22 @@ def test_layers_that_nobody_has_filled_do_not_compute(tiny_llama):
     assert model(torch.tensor([[1, 2, 3]])).logits.isnan().all()
     in_layers = [p for name, p in model.named_parameters() if ".layers." in name]
     assert all(parameter.untyped_storage().nbytes() == 4 for parameter in in_layers)
+
+
+@pytest.mark.parametrize("double", [False, True])
+def test_of_layers_in_4_bits_only_the_tables_stay_in_memory(double, tmp_path):
+    base = BaseModel("wide", save_tiny_model(tmp_path / "model", hidden_size=256))
+    quantization = QuantizationSpec(bits=4, double=double)
+    model = load_streamed_model(base, "cpu", torch.float32, quantization)
+    layers = list(layers_of(model).values())
+
+    source = QuantizedLayers(layers, stored_layers(base, model), torch.float32, tmp_path)
+
+    states = [w.state for one in source._layers for w in one.weights if isinstance(w, Codes)]
+    kept = [vars(state) | (vars(state.state2) if double else {}) for state in states]
+    tensors = [one for state in kept for one in state.values() if isinstance(one, torch.Tensor)]
+    assert len(states) == 7 * len(layers)
+    assert max(one.numel() for one in tensors) <= 256
 
 
 def test_fused_experts_are_refused_in_words(tmp_path):

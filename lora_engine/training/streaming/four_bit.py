@@ -180,9 +180,11 @@ class _Writer:
         source: type = getattr(module, "source_cls", object)
         codes, state = _quantized(numbers.T if issubclass(source, Conv1D) else numbers, parameter)
         of_codes, of_absmax = self._write(codes), self._write(state.absmax)
+        state.absmax = None  # in the file from now on: of all layers together it is much
         if not state.nested:
             return Codes(parameter, of_codes, of_absmax, state)
         offset, nested = self._write(state.offset.reshape(1)), self._write(state.state2.absmax)
+        state.offset = state.state2.absmax = None
         return Codes(parameter, of_codes, of_absmax, state, offset, nested)
 
     def _write(self, tensor: torch.Tensor) -> Part:
