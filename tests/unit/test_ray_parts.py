@@ -16,7 +16,7 @@ import pytest
 
 from lora_engine.errors import EngineError, InvalidInput, Unreadable
 from lora_engine.run_folder import RunDirectory
-from lora_engine.runs.launchers import refuse_unconfigured
+from lora_engine.runs.launchers import refuse_unconfigured, versions
 from lora_engine.runs.launchers.ray import job, node
 from lora_engine.runs.launchers.ray.client import NoAnswer, RayClient, Refused
 from lora_engine.runs.launchers.ray.code import ENGINE, code_archive
@@ -102,15 +102,16 @@ def test_another_rankscope_on_the_node_is_a_sentence(tmp_path):
 
 def test_packages_that_are_missing_or_others_on_the_node_are_named(monkeypatch):
     node.refuse_missing_packages()
-    here = node.packages_here()
-    assert set(here) == set(node.NEEDED)
-    assert node.other_versions(here) == ""
-    assert node.other_versions({**here, "torch": "1.0"}) == f"torch {here['torch']} (1.0)"
+    here = versions.packages_here()
+    assert set(here) == set(versions.NEEDED)
+    told = versions.versions_as_arguments()[1::2]
+    assert versions.other_versions(told) == ""
+    assert versions.other_versions([*told, "torch=1.0"]) == f"torch {here['torch']} (1.0)"
     monkeypatch.setattr(node, "NEEDED", ("torch", "no-such-package"))
     with pytest.raises(EngineError) as error:
         node.refuse_missing_packages()
     assert "no-such-package" in error.value.problem
-    assert node.other_versions({"no-such-package": "1"}) == ""
+    assert versions.other_versions(["no-such-package=1"]) == ""
 
 
 def test_nobody_at_the_address_is_a_sentence_that_names_it():

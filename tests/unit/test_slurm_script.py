@@ -14,6 +14,7 @@ from lora_engine.run_folder import RunDirectory
 from lora_engine.runs.launchers import refuse_unconfigured
 from lora_engine.runs.launchers.slurm.client import NoAnswer, Refused, SlurmClient
 from lora_engine.runs.launchers.slurm.script import job_options, job_script
+from lora_engine.runs.launchers.versions import packages_here
 from lora_engine.settings import Settings, load_settings
 from lora_engine.spec import spec_from
 
@@ -46,7 +47,9 @@ def test_nothing_typed_becomes_shell_or_an_option(tmp_path):
     assert {"--mem=1536M", "--requeue", "--signal=B:TERM@60"} <= set(options)
     script = job_script(directory, spec, settings, resume=True)
     last = shlex.split(script.strip().splitlines()[-1])
-    assert last[-2:] == ["/shared/it's $HOME/runs/20260101-abc", "--resume"]
+    assert last[4] == "/shared/it's $HOME/runs/20260101-abc"
+    assert last[-1] == "--resume"
+    assert f"torch={packages_here()['torch']}" in last
     assert "#SBATCH" not in script
     subprocess.run(["bash", "-n"], input=script, text=True, check=True)
 

@@ -183,6 +183,17 @@ def test_on_a_full_disk_the_job_is_cancelled_and_not_submitted_for_ever(
     assert json.loads(directory.spec_path.read_text())["launcher"] == "slurm"
 
 
+def test_other_versions_on_the_node_stand_in_the_log(directory, monkeypatch):
+    from lora_engine.runs.launchers.slurm import job
+
+    remember_job(directory, "16")
+    monkeypatch.setenv("SLURM_JOB_ID", "16")
+    monkeypatch.setattr(job.worker, "main", lambda _: 0)
+    monkeypatch.setattr("sys.argv", ["job", str(directory.path), "--sent-with", "torch=1.0"])
+    assert job.main() == 0
+    assert "(1.0)" in directory.log_tail(5)
+
+
 def test_a_job_that_nobody_follows_does_not_train(directory, monkeypatch, capsys):
     from lora_engine.runs.launchers.slurm import job
 

@@ -7,6 +7,7 @@ ray            one Ray job for each run
 slurm          one Slurm job for each run
 cluster_queue  whether a run's job waits in the queue of its cluster
 trouble        what is wrong at a run's cluster, for the person
+versions       the packages' versions here, and where a node's differ
 """
 
 from lora_engine.runs.launchers.choice import (

@@ -7,8 +7,8 @@ import shlex
 from pathlib import Path, PurePosixPath
 
 from lora_engine.run_folder import RunDirectory
-from lora_engine.runs.launchers.ray.node import packages_here
 from lora_engine.runs.launchers.ray.tenancy import Tenancy
+from lora_engine.runs.launchers.versions import versions_as_arguments
 from lora_engine.settings import Settings
 
 PASSED_ON = ("HF_HUB_OFFLINE", "HF_ENDPOINT", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -18,9 +18,7 @@ def entrypoint(directory: RunDirectory, tenancy: Tenancy, settings: Settings, re
     words = [settings.ray_python, "-m", "lora_engine.runs.launchers.ray.job"]
     words += [str(_there(directory.path, settings)), "--token", str(tenancy.token)]
     words += [] if tenancy.storage is None else ["--storage", tenancy.storage]
-    for name, version in packages_here().items():
-        words += ["--sent-with", f"{name}={version}"]
-    return shlex.join([*words, *["--resume"] * resume])
+    return shlex.join([*words, *versions_as_arguments(), *["--resume"] * resume])
 
 
 def environment(settings: Settings) -> dict[str, str]:

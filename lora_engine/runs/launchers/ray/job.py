@@ -31,24 +31,20 @@ from lora_engine.errors import EngineError
 from lora_engine.run_folder import RunDirectory
 from lora_engine.runs.launchers.ray.apart import Fenced, Stopped, There
 from lora_engine.runs.launchers.ray.last_words import PROBLEM
-from lora_engine.runs.launchers.ray.node import (
-    other_versions,
-    refuse_missing_packages,
-    refuse_other_program,
-)
+from lora_engine.runs.launchers.ray.node import refuse_missing_packages, refuse_other_program
 from lora_engine.runs.launchers.ray.storage import open_storage
 from lora_engine.runs.launchers.ray.tenancy import (
     Heartbeat,
     read_tenancy,
     write_heartbeat,
 )
+from lora_engine.runs.launchers.versions import add_versions, log_other_versions, other_versions
 
 BEAT_S = 0.5
 LOST_FOLDER_S = 60.0  # a disk that is full or away for longer ends the job
 FENCED = 75
 LOST = 74
 NOT_OURS = "This run is another job's now."
-OTHER_VERSIONS = "Versions of the node (and of the machine that sent the run), losses may differ:"
 PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
@@ -58,7 +54,7 @@ def main() -> int:
     parser.add_argument("--token", type=int, required=True)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--storage", metavar="URL")
-    parser.add_argument("--sent-with", action="append", default=[], metavar="PACKAGE=VERSION")
+    add_versions(parser)
     options = parser.parse_args()
     try:
         refuse_other_program(Path.cwd())
@@ -66,7 +62,7 @@ def main() -> int:
     except EngineError as error:
         _say_problem(error)
         return 2
-    others = other_versions(dict(one.split("=", 1) for one in options.sent_with))
+    others = other_versions(options.sent_with)
     stopped = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     if options.storage is not None:
@@ -181,9 +177,7 @@ def _run(
         place.beat()
     except Fenced:
         return FENCED
-    if others:
-        with place.directory.log_path.open("a", encoding="utf-8") as log_file:
-            log_file.write(f"{OTHER_VERSIONS} {others}\n")
+    log_other_versions(place.directory, others)
     worker = _worker(place.directory, environment, resume)
     try:
         return _keep(worker, place, stopped)

@@ -5,26 +5,12 @@ The program comes with the job, the packages are the node's own. Knows nothing o
 
 from __future__ import annotations
 
-import importlib.metadata
-from collections.abc import Mapping
 from pathlib import Path
 
 from lora_engine.errors import EngineError
 from lora_engine.language import tr
 from lora_engine.runs.launchers.ray.code import ENGINE
-
-NEEDED = ("torch", "transformers", "peft", "safetensors", "numpy", "scipy")
-
-
-def packages_here() -> dict[str, str]:
-    """The version of each needed package that is installed, without the build (+cpu, +cu128)."""
-    found = {}
-    for name in NEEDED:
-        try:
-            found[name] = importlib.metadata.version(name).partition("+")[0]
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+from lora_engine.runs.launchers.versions import NEEDED, packages_here
 
 
 def refuse_other_program(sent_to: Path) -> None:
@@ -45,13 +31,3 @@ def refuse_missing_packages() -> None:
             tr("The node's Python lacks {packages}.", packages=", ".join(missing)),
             tr("Install requirements.txt there, or name another Python (LORA_RAY_PYTHON)."),
         )
-
-
-def other_versions(sent: Mapping[str, str]) -> str:
-    """The packages that are others here than on the machine that sent the job; empty for none."""
-    here = packages_here()
-    return ", ".join(
-        f"{name} {here[name]} ({version})"
-        for name, version in sent.items()
-        if name in here and here[name] != version
-    )

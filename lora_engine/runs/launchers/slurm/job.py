@@ -1,6 +1,7 @@
 """The job on a node: the worker of one run, in the process that Slurm signals.
 
     python -m lora_engine.runs.launchers.slurm.job RUN_DIR [--resume]
+                                                   [--sent-with PACKAGE=VERSION ...]
 
 SIGTERM ends the worker after the present step, with a checkpoint. It comes before the time limit,
 when the job must make room, and when somebody stops the run. Where it was Slurm's own doing the job
@@ -19,6 +20,7 @@ from lora_engine.errors import EngineError
 from lora_engine.run_folder import RunDirectory
 from lora_engine.runs.launchers.slurm.client import SlurmClient
 from lora_engine.runs.launchers.slurm.ownership import is_wanted, take_for_job
+from lora_engine.runs.launchers.versions import add_versions, log_other_versions, other_versions
 from lora_engine.scrubbing import scrub_output
 from lora_engine.settings import Settings
 from lora_engine.training import worker
@@ -33,6 +35,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m lora_engine.runs.launchers.slurm.job")
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR")
     parser.add_argument("--resume", action="store_true")
+    add_versions(parser)
     options = parser.parse_args()
     directory = RunDirectory(options.run_dir)
     number = os.environ.get("SLURM_JOB_ID", "")
@@ -43,6 +46,7 @@ def main() -> int:
     if lock is None:
         print(f"error: another job trains in {directory.path}.", file=sys.stderr)
         return COULD_NOT_BEGIN
+    log_other_versions(directory, other_versions(options.sent_with))
     resume = options.resume or os.environ.get("SLURM_RESTART_COUNT", "0") != "0"
     status = worker.main([str(directory.path), "--lock-fd", str(lock), *["--resume"] * resume])
     if _slurm_ended_it(directory, number):

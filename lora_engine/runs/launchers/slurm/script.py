@@ -16,6 +16,7 @@ from lora_engine.errors import EngineError
 from lora_engine.language import tr
 from lora_engine.run_folder import RunDirectory
 from lora_engine.runs.launcher import PROJECT_ROOT, worker_environment
+from lora_engine.runs.launchers.versions import versions_as_arguments
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
 
@@ -60,7 +61,8 @@ def job_script(directory: RunDirectory, spec: RunSpec, settings: Settings, resum
     project = settings.slurm_project or PROJECT_ROOT
     python = settings.slurm_python or sys.executable
     words = [python, "-m", "lora_engine.runs.launchers.slurm.job"]
-    words += [str(_there(directory.path, settings)), *(["--resume"] * resume)]
+    words += [str(_there(directory.path, settings)), *versions_as_arguments()]
+    words += ["--resume"] * resume
     environment = _environment(spec, settings, project)
     return "\n".join(
         [
