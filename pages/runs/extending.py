@@ -33,7 +33,7 @@ def wire_extension(page: RunsPage) -> None:
             extension.run_id: fields.read(values).shown_run(page.engine),
         }
 
-    def fill(run_id: str) -> Update:
+    def fill_lengths(run_id: str) -> Update:
         """Once the fields are there: Gradio loses what is said of those that it has not drawn."""
         return {
             extension.epochs: EPOCHS,
@@ -62,7 +62,7 @@ def wire_extension(page: RunsPage) -> None:
     asking, question = [page.shown.actions["extend"].click], [extension.group, extension.run_id]
     problem, told = extension.problem, [extension.words]
     is_asked = wire(asking, ask_to_extend, fields.inputs, question, problem=page.problem)
-    wire(is_asked.then, fill, [extension.run_id], [*told, *lengths], problem=problem)
+    wire(is_asked.then, fill_lengths, [extension.run_id], [*told, *lengths], problem=problem)
     for length, other, handler, leave_out in (
         (extension.epochs, extension.steps, by_epochs, leave_out_steps),
         (extension.steps, extension.epochs, by_steps, leave_out_epochs),

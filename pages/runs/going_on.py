@@ -29,7 +29,7 @@ def wire_going_on(page: RunsPage) -> None:
             parts.run_id: fields.read(values).shown_run(page.engine),
         }
 
-    def fill(run_id: str) -> Update:
+    def fill_places(run_id: str) -> Update:
         """Once the fields are there: Gradio loses what is said of those that it has not drawn."""
         spec = runs.get(run_id).record.readable_spec()
         names = [(tr(PLACES[name]), name) for name in runs.places_to_go_on(run_id)]
@@ -62,7 +62,7 @@ def wire_going_on(page: RunsPage) -> None:
     asking, question = [shown.actions["move"].click], [parts.group, parts.run_id]
     is_asked = wire(asking, ask_where, fields.inputs, question, problem=page.problem)
     choices = [parts.place, parts.devices, *asked]
-    wire(is_asked.then, fill, [parts.run_id], choices, problem=parts.problem)
+    wire(is_asked.then, fill_places, [parts.run_id], choices, problem=parts.problem)
     wire([parts.place.input], follow_place, [parts.place], asked, problem=parts.problem)
     wire_taking_back(parts.leave.click, parts.group, parts.run_id)
     inputs = {parts.run_id, parts.place, parts.devices, *asked, *fields.inputs}

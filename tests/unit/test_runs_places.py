@@ -218,6 +218,7 @@ def test_the_page_asks_where_only_where_there_is_a_choice(lost, here, settings, 
     parts = {part.elem_id: part for part in page.blocks.values() if getattr(part, "elem_id", "")}
     values = {field: field.value for field in events["ask_where"].inputs}
     asked = answered(page, events["ask_where"], values)
+    asked |= answered(page, events["fill_places"], run_id)
     assert asked[parts["going-on-place"]] == "slurm"
     values |= {field: value for field, value in asked.items() if not isinstance(value, dict)}
     inputs = {field: values.get(field) for field in events["go_on"].inputs}
