@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import argparse
 import functools
-import gc
 import logging
 import os
 import socket
 import sys
 import warnings
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from logging.handlers import RotatingFileHandler
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit
@@ -23,6 +22,7 @@ from urllib.parse import urlsplit
 from lora_engine.data_folder import make_data_folder
 from lora_engine.errors import EngineError, FieldProblem, InvalidInput
 from lora_engine.language import ENGLISH, LANGUAGES, speaking, tr
+from lora_engine.library_imports import uncollected
 from lora_engine.scrubbing import ScrubbedFormatter, scrub_output
 from lora_engine.settings import (
     DEFAULT_HOST,
@@ -379,19 +379,6 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     _serve(app, listener)
     return 0
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Start without the garbage collector: nearly all that is made in a start lasts as long as the
-    server, and looking through it took a sixth of the start. Later collections leave it out too.
-    """
-    gc.disable()
-    try:
-        yield
-        gc.freeze()
-    finally:
-        gc.enable()
 
 
 def _opened(arguments: Sequence[str]) -> tuple[FastAPI, socket.socket]:

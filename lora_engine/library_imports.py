@@ -48,15 +48,15 @@ def leave_out_scipy() -> None:
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """For the imports of a process that trains: no search for garbage among what they make, which
-    is a fifth of their time and finds next to nothing. What is there at the end is left out of
-    all later searches too, but not the one at the process's end, which closes what is open."""
+    """For the start of a process: no search for garbage among what it makes, which is a fifth of
+    the time and finds next to nothing. What is there at the end is left out of all later searches
+    too, but not the one at the process's end, which closes what is open."""
     gc.disable()
     try:
         yield
-    finally:
         gc.freeze()
         atexit.register(gc.unfreeze)
+    finally:
         gc.enable()
 
 

@@ -88,12 +88,14 @@ def requeue_as(record: RunRecord, spec: RunSpec, directory: RunDirectory, store:
         return bool(store.requeue([record.id]))
     lock = lock_patiently(directory)  # nobody starts it between the two
     try:
-        was = directory.spec_path.read_bytes()
-        directory.create(spec)
-        queued = store.requeue([record.id], {record.id: spec})
-        if not queued:
-            write_atomically(directory.spec_path, was)
-        return bool(queued)
+        was, queued = directory.spec_path.read_bytes(), False
+        try:
+            directory.create(spec)
+            queued = bool(store.requeue([record.id], {record.id: spec}))
+        finally:
+            if not queued:
+                write_atomically(directory.spec_path, was)
+        return queued
     except OSError as error:
         raise EngineError(
             tr(

@@ -12,6 +12,7 @@ import pytest
 
 from lora_engine.engine import Engine
 from lora_engine.errors import Conflict, EngineError, InvalidInput
+from lora_engine.quotas.errors import QuotaExceeded
 from lora_engine.run_folder import RunDirectory, RunResult
 from lora_engine.runs import Place
 from lora_engine.runs.launcher import HeldRun
@@ -188,6 +189,40 @@ def test_where_it_cannot_train_it_stays_as_it_was(lost, place, wanted, kind, nam
         engine.runs.resume(run_id, wanted)
     assert engine.runs.get(run_id).record == before
     assert engine.runs.directory(run_id).spec_path.read_bytes() == written
+
+
+def test_a_full_queue_leaves_it_as_it_was(lost, with_slurm, spec):
+    engine, run_id = lost
+    written = engine.runs.directory(run_id).spec_path.read_bytes()
+    full = Engine(with_slurm.model_copy(update={"max_queued": 1, "max_elsewhere": 1}))
+    for _ in range(2):  # one is there, and one waits
+        full.runs.submit(spec)
+    with pytest.raises(QuotaExceeded):
+        full.runs.resume(run_id, Place(devices=1, resources={"cpus": 2}))
+    assert engine.runs.get(run_id).record.state is RunState.INTERRUPTED
+    assert engine.runs.directory(run_id).spec_path.read_bytes() == written
+
+
+def test_a_run_that_cannot_be_followed_again_stops_no_other(
+    lost, place, with_slurm, spec, monkeypatch
+):
+    def refuse(runs, _):
+        for run in runs:
+            run.lock.close()
+        raise OSError("no room")
+
+    engine, _ = lost
+    first, second = (engine.runs.submit(spec).id for _ in range(2))
+    watched = Watched(is_alive=False, lost_watcher=True)
+    follow, poll = place.start, place.poll
+    monkeypatch.setattr(place, "start", refuse)
+    monkeypatch.setattr(place, "poll", lambda one: watched if one.path.name == first else poll(one))
+    place.end(engine.runs.directory(second), "finished")
+    engine.runs.refresh()
+    assert engine.runs.get(second).record.state is RunState.FINISHED
+    monkeypatch.setattr(place, "start", follow)
+    engine.runs.refresh()
+    assert place.started[-1] == [first]
 
 
 def test_while_its_job_still_trains_there_it_does_not_begin_here(lost, here):
