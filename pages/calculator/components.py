@@ -48,13 +48,14 @@ def module_ticks(*, elem_id: str) -> gr.HTML:
 def module_ticks_value(modules: Sequence[AvailableModule], targets: Sequence[str] = ()) -> str:
     """The JSON for the ticks: each kind with its shape, its layers, and the targets it means.
 
-    targets: the names the person gave, in whose order the chosen ones stand.
+    targets: the names the person gave, in whose order the chosen ones stand. They stand in it too
+    (`asked`): by them the ticks know an answer to what was asked before the person's last tick.
     """
     chosen = [index for index, item in enumerate(modules) if item.chosen]
     named = {name: place for place, name in enumerate(targets)}
     chosen.sort(key=lambda index: named.get(modules[index].targets[0], len(named)))
     listed = [{"label": _tick_label(item), "targets": list(item.targets)} for item in modules]
-    return json.dumps({"modules": listed, "ticked": chosen})
+    return json.dumps({"modules": listed, "ticked": chosen, "asked": list(targets)})
 
 
 def targets_ticked_js() -> str:

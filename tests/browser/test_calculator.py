@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from pages.shared import static_files
 from tests.browser.conftest import Server
 from tests.browser.late_answers import assert_the_last_choice_wins
 
@@ -116,7 +117,42 @@ def test_ticks_and_shortcuts_follow_each_other(server: Server, open_page: OpenPa
     spec = page.locator("#run-spec textarea")
     expect(spec).to_have_value(re.compile('"k_proj"'), timeout=COUNTING_MS)
     assert spec_of(page)["method"]["target_modules"] == ["q_proj", "v_proj", "k_proj"]
-    assert ticked.count() in (0, 3)
+    expect(ticked).to_have_count(3)
+
+
+LATE_ANSWER = """async (module) => {
+    const { ticks } = await import(module);
+    const element = document.createElement("div");
+    element.innerHTML = '<div class="rs-ticks"></div>';
+    document.body.append(element);
+    const modules = ["q", "k", "v"].map((name) => ({ label: name, targets: [name] }));
+    const answer = (asked, ticked) => JSON.stringify({ modules, ticked, asked });
+    const props = { value: answer(["q"], [0]) };
+    let drawn;
+    const watch = (_, draw) => { drawn = draw; };
+    const shown = () => [...element.querySelectorAll("input:checked")].map(({ name }) => name);
+    const comes = (value) => { props.value = value; drawn(); return shown(); };
+    ticks(element, props, watch, () => {});
+    element.querySelector("[name=k]").click();
+    const late = comes(answer(["q"], [0]));
+    element.querySelector("[name=v]").click();
+    const told = JSON.parse(props.value).ticked;
+    const answered = comes(answer(["q", "k", "v"], [0, 1, 2]));
+    return { late, told, answered, typed: comes(answer(["v"], [2])) };
+}"""
+
+
+def test_an_answer_from_before_a_tick_does_not_take_it_back(
+    server: Server, open_page: OpenPage
+) -> None:
+    page = open_page(server.url)
+    found = page.evaluate(LATE_ANSWER, static_files.address("calculator/calculator.js"))
+    assert found == {
+        "late": ["q", "k"],
+        "told": [0, 1, 2],
+        "answered": ["q", "k", "v"],
+        "typed": ["v"],
+    }
 
 
 def test_an_uploaded_config_is_counted(server: Server, open_page: OpenPage, tmp_path: Path) -> None:

@@ -136,20 +136,32 @@ export function example(element, props, watch, trigger) {
 	watch("value", draw);
 }
 
-/* The modules of a model; a tick tells what the targets become, in the order of the ticks. */
+/* The modules of a model; a tick tells what the targets become, in the order of the ticks.
+
+   An answer to what was asked before a tick may come after it. It does not take the tick back: the
+   next tick would then tell targets without the one before. */
 export function ticks(element, props, watch, trigger) {
 	const box = element.querySelector(".rs-ticks");
-	const tick = (index, isTicked) => {
+	let own = null; // what was ticked here, and the question that was answered before it
+	const standing = () => {
 		const content = parsed(props.value);
-		content.ticked = content.ticked.filter((other) => other !== index);
-		if (isTicked) content.ticked.push(index);
+		if (!content || !own) return content;
+		if (String(content.asked) !== own.before) own = null;
+		else content.ticked = own.ticked;
+		return content;
+	};
+	const tick = (index, isTicked) => {
+		const content = standing();
+		const others = content.ticked.filter((other) => other !== index);
+		content.ticked = isTicked ? [...others, index] : others;
+		own = { before: String(content.asked), ticked: content.ticked };
 		props.value = JSON.stringify(content);
 		trigger("input");
 	};
 	const draw = () => {
 		const focused = box.contains(document.activeElement) && document.activeElement.name;
 		box.replaceChildren();
-		const content = parsed(props.value);
+		const content = standing();
 		if (!content) return;
 		const set = make("fieldset");
 		set.append(make("legend", "", tr("What this model has")));
