@@ -1,7 +1,7 @@
-"""What earlier runs on this machine tell of the next: memory margins, start-up memory, speed.
+"""What earlier runs tell of the next: memory margins, start-up memory, and the speed of its place.
 
-Reads the folders of finished runs. Knows nothing of the run that is asked about but its base model
-and its task.
+Reads the folders of finished runs. Knows nothing of the run that is asked about but its base model,
+its task and where it will train.
 """
 
 from __future__ import annotations
@@ -54,13 +54,14 @@ class Earlier:
         return int(statistics.median(baselines)) if baselines else WORKER_BYTES
 
     def like(self, spec: RunSpec) -> Sequence[MeasuredRun]:
-        """The newest runs of this base, this task and this kind of objective."""
+        """The newest runs of this base, this task and this kind of objective, at this place."""
         alike = [
             one
             for one in self.runs
             if one.spec.base_model == spec.base_model
             and one.spec.task == spec.task
             and one.spec.objective.kind == spec.objective.kind
+            and _speed_of_place(one.spec) == _speed_of_place(spec)
         ]
         return alike[:SPEED_OF]
 
@@ -80,6 +81,13 @@ class EarlierRuns:
             self._read = Earlier(read_records(self.runs_dir, MOST_RUNS), measured)
             self._read_at = time.monotonic()
         return self._read
+
+
+def _speed_of_place(spec: RunSpec) -> tuple[str, int | None, int]:
+    """What decides how fast a place is: on a cluster the cores and cards that are asked for."""
+    if spec.launcher == "local":
+        return spec.launcher, None, 0
+    return spec.launcher, spec.resources.cpus, spec.resources.gpus
 
 
 def _measured(folder: Path) -> MeasuredRun | None:

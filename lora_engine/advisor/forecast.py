@@ -2,8 +2,8 @@
 
 Rows and steps follow from the spec. Memory is the calculator's answer with the margins of earlier
 runs, as the worker predicts it. Time is arithmetic divided by a speed: that of earlier runs on the
-same base in as many bits, else that of this machine's matrix products. What cannot be told is None,
-with why.
+same base in as many bits at the same place, else that of this machine's matrix products, where it
+is the place. What cannot be told is None, with why.
 Nothing is downloaded for a forecast.
 """
 
@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lora_engine.advisor.earlier_runs import Earlier, MeasuredRun
+from lora_engine.advisor.forecast_place import ForecastPlace, place_of
 from lora_engine.advisor.forecast_rows import Rows, passed, plan_of, repeated, rows_of
 from lora_engine.advisor.sampled_lengths import SampledLengths
 from lora_engine.base_models import BaseModel, resolve_base_model, spec_on_base
@@ -23,22 +24,19 @@ from lora_engine.calculator.memory_request import GIB, MemoryRequest
 from lora_engine.calculator.model_profile import trained_parameters
 from lora_engine.calculator.several_devices import tokens_of_device
 from lora_engine.calculator.speed_probe import SHARE_REACHED, matmul_flops_per_second
-from lora_engine.devices import pick_device
 from lora_engine.errors import EngineError
 from lora_engine.language import tr
 from lora_engine.settings import Settings
 from lora_engine.spec import WAYS, QuantizationSpec, RunSpec, way_of
+from lora_engine.spec.resources import LauncherName
 from lora_engine.training.compatibility import (
     WHOLE_BATCHES,
     allows_streaming,
     compatibility_problems,
-    this_machine,
 )
 from lora_engine.training.conflicts import STREAM_BASE
-from lora_engine.training.memory.out_of_memory import available_bytes
 from lora_engine.training.memory.prediction import heaviest_batch, predict, request_of
 from lora_engine.training.plan import Plan
-from lora_engine.training.precision import precision_of
 from lora_engine.training.starting_adapter import with_adapter_shape
 
 METHODS: tuple[str, ...] = (*WAYS, "galore")
@@ -68,9 +66,10 @@ class MethodForecast:
 class RunForecast:
     """A run, and the same run by every method of METHODS.
 
-    name: its own method. rows: trained on in an epoch. device_gib: all memory of the device.
-    measured_on: how many earlier runs told the speed; 0 where matrix products did. changes: what
-    makes it fit, in words, where it does not.
+    name: its own method. rows: trained on in an epoch. place: where, as `spec.launcher` has it.
+    device_gib: all memory of the device, on a cluster what the run asks for; None where nobody here
+    knows. measured_on: how many earlier runs told the speed; 0 where matrix products did, and where
+    nothing did. changes: what makes it fit, in words, where it does not.
     """
 
     name: str
@@ -78,8 +77,9 @@ class RunForecast:
     evaluated: int
     steps: int
     tokens: int | None
+    place: LauncherName
     device: str
-    device_gib: float
+    device_gib: float | None
     measured_on: int
     methods: Mapping[str, MethodForecast]
     changes: tuple[str, ...] = ()
@@ -95,10 +95,9 @@ def forecast(
     """What `spec` will take. Raises EngineError where its data or its base cannot be read."""
     base = resolve_base_model(spec.base_model, settings)
     rows = rows_of(spec, base, settings, known)
-    device = pick_device(settings)
-    device_bytes = available_bytes(device)
+    place = place_of(spec, settings)
     plan = plan_of(spec, rows)
-    asking = _Asking(base, settings, earlier, rows, plan, device, device_bytes)
+    asking = _Asking(base, settings, earlier, rows, plan, place)
     name = method_name(spec)
     methods = {
         one: asking.of_method(spec if one == name else by_method(spec, one)) for one in METHODS
@@ -110,8 +109,9 @@ def forecast(
         evaluated=rows.evaluated,
         steps=plan.total_steps,
         tokens=None if mean is None else round(mean * passed(plan)),
-        device=device,
-        device_gib=device_bytes / GIB,
+        place=place.name,
+        device=place.device,
+        device_gib=None if place.memory_bytes is None else place.memory_bytes / GIB,
         measured_on=len(asking.told_by(spec)),
         methods=methods,
         changes=asking.changes(spec) if methods[name].fits is False else (),
@@ -131,8 +131,8 @@ def expected_bytes(
     rows = rows_of(spec, base, settings, known)
     if rows.lengths is None:
         return None
-    device = pick_device(settings)
-    asking = _Asking(base, settings, earlier, rows, plan_of(spec, rows), device, 0)
+    plan = plan_of(spec, rows)
+    asking = _Asking(base, settings, earlier, rows, plan, place_of(spec, settings))
     return asking.peak_bytes(spec, base.path)
 
 
@@ -158,12 +158,11 @@ class _Asking:
     earlier: Earlier
     rows: Rows
     plan: Plan
-    device: str
-    device_bytes: int
+    place: ForecastPlace
 
     def of_method(self, spec: RunSpec) -> MethodForecast:
-        machine = this_machine(self.settings)
-        refused = [one for one in compatibility_problems(spec, machine) if one.path in REFUSING]
+        problems = compatibility_problems(spec, self.place.machine)
+        refused = [one for one in problems if one.path in REFUSING]
         if refused:
             return MethodForecast(why=refused[0].message)
         if self.base.path is None:
@@ -198,7 +197,7 @@ class _Asking:
             memory_gib=peak / GIB,
             seconds=self._seconds(spec, request, tokens),
             trained=trained,
-            fits=peak <= self.device_bytes,
+            fits=None if self.place.memory_bytes is None else peak <= self.place.memory_bytes,
         )
 
     def peak_bytes(self, spec: RunSpec, folder: Path) -> int:
@@ -207,12 +206,14 @@ class _Asking:
 
     def changes(self, spec: RunSpec) -> tuple[str, ...]:
         """The least harmful changes after which it fits; none where nothing helps."""
+        most = self.place.memory_bytes
         assert self.base.path is not None, "only what was counted is known not to fit"
+        assert most is not None, "nothing is known not to fit a memory that is not known"
         request = self._request(spec, self.base.path)
         batch = min(spec.optimization.batch_size, request.tokens)
         length = -(-request.workload.seq_length // batch)
         shaped = {"workload.batch_size": batch, "workload.seq_length": length}
-        room = (self.device_bytes - self.earlier.worker_bytes(self.device)) / GIB
+        room = (most - self.earlier.worker_bytes(self.place.device)) / GIB
         found = make_it_fit(with_changes(request, shaped), max(0.001, room))
         paths = {path for one in found.changes for path in one.fields}
         is_refused = STREAM_BASE in paths and not allows_streaming(spec)
@@ -233,13 +234,13 @@ class _Asking:
         if spec.objective.kind not in WHOLE_BATCHES:
             longest, devices = int(lengths.max()), spec.optimization.devices
             tokens = tokens_of_device(tokens, longest, devices)
-        return request_of(
-            spec, folder, self.device, precision_of(spec, self.device), tokens, self.rows.supervised
-        )
+        device, precision = self.place.device, self.place.precision(spec)
+        return request_of(spec, folder, device, precision, tokens, self.rows.supervised)
 
     def _peak_bytes(self, request: MemoryRequest) -> int:
-        margins = self.earlier.margins(self.device)
-        return predict(request, self.earlier.worker_bytes(self.device), margins).peak_bytes
+        device = self.place.device
+        margins = self.earlier.margins(device)
+        return predict(request, self.earlier.worker_bytes(device), margins).peak_bytes
 
     def _flops_a_token(self, spec: RunSpec, request: MemoryRequest) -> float:
         """Of a row of the mean length; the request's own row is a whole batch."""
@@ -250,7 +251,8 @@ class _Asking:
         return estimate_work(profile, of_row, 1).flops_per_token * _passes(spec)
 
     def _seconds(self, spec: RunSpec, request: MemoryRequest, tokens: float) -> float | None:
-        """None where nobody has measured what a base in so few bits costs."""
+        """None where nobody has measured what a base in so few bits costs, or how fast it is
+        there."""
         flops = self._flops_a_token(spec, request) * tokens
         waits = spec.optimization.stream_base or spec.optimization.offload_activations
         if waits and not self._alike(spec):
@@ -260,10 +262,12 @@ class _Asking:
                 return None
             flops += self._dequantizing(spec, request)
         reached = self._reached(self.told_by(spec))
-        return flops / (reached or SHARE_REACHED * matmul_flops_per_second(self.device))
+        if reached is None and self.place.is_here:
+            reached = SHARE_REACHED * matmul_flops_per_second(self.place.device)
+        return None if reached is None else flops / reached
 
     def _is_dequantizing_known(self, quantization: QuantizationSpec) -> bool:
-        return self.device == "cpu" and quantization.bits == 4
+        return self.place.device == "cpu" and quantization.bits == 4
 
     def _dequantizing(self, spec: RunSpec, request: MemoryRequest) -> float:
         """Operations that making the base's weights numbers again takes, once a pass."""

@@ -29,6 +29,7 @@ from pages.shared.static_files import call_js
 from pages.shared.wiring import Update, problem_box, wire
 from pages.train import method_cards, words
 from pages.train.method_cards import BASE
+from pages.train.place_fields import HERE
 
 NOT_ASKED = ("name", "report.")  # fields that change no figure
 
@@ -156,11 +157,7 @@ def first_line_html(first: FirstFigures) -> str:
 
 def figures_html(found: RunForecast, spec: RunSpec) -> str:
     chosen = found.chosen
-    memory_note = chosen.why if chosen.memory_gib is None else tr(
-        "of {total} GiB on {device}",
-        total=words.gib_number(found.device_gib),
-        device=tr("the GPU") if found.device == "cuda" else tr("this machine"),
-    )  # fmt: skip
+    memory_note = chosen.why if chosen.memory_gib is None else _memory_note(found)
     rows = [
         (tr("Rows"), layout.count(found.rows), _evaluated(found.evaluated)),
         (tr("Steps"), layout.count(found.steps), _steps_note(spec)),
@@ -175,11 +172,10 @@ def line_html(found: RunForecast | None) -> str:
     if found is None:
         return f'<p class="rs-run-line">{escape(tr("No figures: a field is wrong."))}</p>'
     gib = found.chosen.memory_gib
-    memory = words.memory(None) if gib is None else tr(
-        "{used} GiB of {total}",
-        used=words.gib_number(gib),
-        total=f"{found.device_gib:,.0f}",
-    )  # fmt: skip
+    memory = words.memory(gib)
+    if gib is not None and found.device_gib is not None:
+        used, total = words.gib_number(gib), f"{found.device_gib:,.0f}"
+        memory = tr("{used} GiB of {total}", used=used, total=total)
     parts = [
         tr_count("{count} row", "{count} rows", found.rows),
         tr_count("{count} step", "{count} steps", found.steps),
@@ -214,7 +210,23 @@ def _steps_note(spec: RunSpec) -> str:
     return f"{of_rows} · {passes}"
 
 
+def _memory_note(found: RunForecast) -> str:
+    """What the peak is compared with: this machine's memory, or what a cluster's job asks for."""
+    is_on_card = found.device == "cuda"
+    if found.device_gib is None:
+        if is_on_card:
+            return tr("on a card of the cluster; how large it is, is not known here")
+        return tr("on a node of the cluster; ask for it under Memory (GiB)")
+    total = words.gib_number(found.device_gib)
+    if found.place != HERE:
+        return tr("of {total} GiB that the job asks for", total=total)
+    device = tr("the GPU") if is_on_card else tr("this machine")
+    return tr("of {total} GiB on {device}", total=total, device=device)
+
+
 def _time_note(found: RunForecast) -> str:
+    if found.place != HERE:
+        return _time_note_elsewhere(found)
     if found.chosen.seconds is None:
         return tr("A run on this base will tell.")
     if found.measured_on:
@@ -226,8 +238,20 @@ def _time_note(found: RunForecast) -> str:
     return tr("rough: from this machine's matrix products alone; loading comes first")
 
 
+def _time_note_elsewhere(found: RunForecast) -> str:
+    if found.chosen.seconds is None:
+        return tr("A run on this base there, with as many cores and cards, will tell.")
+    return tr_count(
+        "by {count} earlier run on this base there; the wait in the queue comes first",
+        "by {count} earlier runs on this base there; the wait in the queue comes first",
+        found.measured_on,
+    )
+
+
 def _meter(found: RunForecast) -> str:
-    """The memory as a part of the device's."""
+    """The memory as a part of the device's, where that is known."""
+    if found.device_gib is None:
+        return ""
     gib = found.chosen.memory_gib
     share = 0.0 if gib is None else min(1.0, gib / found.device_gib)
     over = " rs-over-memory" if found.chosen.fits is False else ""
@@ -241,9 +265,13 @@ def _over(found: RunForecast) -> str:
     """What to change where it does not fit."""
     if found.chosen.fits is not False:
         return ""
-    text = tr("It does not fit.")
-    if found.changes:
-        text = tr(
-            "It does not fit. The least harmful way: {changes}.", changes=", ".join(found.changes)
+    is_here, changes = found.place == HERE, ", ".join(found.changes)
+    if is_here and changes:
+        text = tr("It does not fit. The least harmful way: {changes}.", changes=changes)
+    elif changes:
+        text = tr("It does not fit. Ask for more memory there, or: {changes}.", changes=changes)
+    else:
+        text = (
+            tr("It does not fit.") if is_here else tr("It does not fit. Ask for more memory there.")
         )
     return f'<p class="rs-run-why rs-over-memory">{escape(text)}</p>'

@@ -110,8 +110,12 @@ def test_runs_tell_the_speed_of_a_base_in_as_many_bits(foreseen, settings):
 @pytest.mark.parametrize("where", ["cuda", "8 bits"])
 def test_what_fewer_bits_cost_is_not_guessed_where_nobody_measured_it(foreseen, monkeypatch, where):
     if where == "cuda":
-        monkeypatch.setattr("lora_engine.advisor.forecast.pick_device", lambda settings: "cuda")
-        monkeypatch.setattr("lora_engine.advisor.forecast.available_bytes", lambda device: GIB)
+        monkeypatch.setattr(
+            "lora_engine.advisor.forecast_place.pick_device", lambda settings: "cuda"
+        )
+        monkeypatch.setattr(
+            "lora_engine.advisor.forecast_place.available_bytes", lambda device: GIB
+        )
         monkeypatch.setattr(
             "lora_engine.advisor.forecast.matmul_flops_per_second", lambda device: 1e12
         )
@@ -149,10 +153,40 @@ def test_what_does_not_fit_says_what_would(foreseen, monkeypatch):
         for size in (64, 1)
     )
     few = round((most + least) / 2 * GIB)
-    monkeypatch.setattr("lora_engine.advisor.forecast.available_bytes", lambda device: few)
+    monkeypatch.setattr("lora_engine.advisor.forecast_place.available_bytes", lambda device: few)
     found = foreseen(recipe_spec("pirate"), optimization__batch_size=64)
     assert found.chosen.fits is False
     assert any("batch" in change or "checkpoint" in change for change in found.changes)
+
+
+@pytest.mark.parametrize("place", ["ray", "slurm"])
+def test_a_clusters_run_is_compared_with_what_it_asks_for(foreseen, monkeypatch, place):
+    for name in ("pick_device", "available_bytes"):  # this machine's
+        monkeypatch.setattr(f"lora_engine.advisor.forecast_place.{name}", None)
+    found = foreseen(recipe_spec("pirate"), launcher=place)
+    assert (found.place, found.device_gib, found.chosen.fits) == (place, None, None)
+    assert found.chosen.memory_gib > 0
+    enough = foreseen(recipe_spec("pirate"), launcher=place, resources__memory_gib=8.0)
+    assert (enough.device_gib, enough.chosen.fits) == (8.0, True)
+    few = foreseen(recipe_spec("pirate"), launcher=place, resources__memory_gib=0.25)
+    assert few.chosen.fits is False
+    card = foreseen(recipe_spec("pirate"), launcher=place, resources__memory_gib=8.0,
+                    resources__gpus=1)  # fmt: skip
+    assert (card.device, card.device_gib, card.chosen.fits) == ("cuda", None, None)
+    assert card.chosen.memory_gib > 0
+
+
+def test_runs_of_the_same_place_alone_tell_how_long_it_takes_there(foreseen, settings):
+    spec = recipe_spec("pirate")
+    finished_run(settings, "here", spec, tokens_per_s=1000.0)
+    assert foreseen(spec, launcher="slurm").chosen.seconds is None
+    assert foreseen(spec, launcher="slurm").measured_on == 0
+    there = spec.model_copy(update={"launcher": "slurm"})
+    finished_run(settings, "there", there, tokens_per_s=100.0)
+    found = foreseen(there)
+    assert (found.measured_on, foreseen(spec).measured_on) == (1, 1)
+    assert found.chosen.seconds == pytest.approx(10 * foreseen(spec).chosen.seconds, rel=1e-3)
+    assert foreseen(there, resources__gpus=1).chosen.seconds is None
 
 
 def test_a_base_on_the_hub_is_not_fetched(foreseen):

@@ -27,6 +27,7 @@ def found(**changes) -> RunForecast:
         "evaluated": 76,
         "steps": 258,
         "tokens": 53_000,
+        "place": "local",
         "device": "cpu",
         "device_gib": 22.4,
         "measured_on": 0,
@@ -59,6 +60,20 @@ def test_what_does_not_fit_and_what_is_not_known_are_said():
     unknown = {**found().methods, "lora": MethodForecast(why="because <b>")}
     html = run_summary.figures_html(found(methods=unknown), recipe_spec("pirate"))
     assert "because &lt;b&gt;" in html
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "says"),
+    [(None, "cpu", "node"), (None, "cuda", "card of the cluster"), (8.0, "cpu", "of 8.0 GiB")],
+)
+def test_a_cluster_is_never_compared_with_this_machine(asked, device, says):
+    there = found(place="slurm", device=device, device_gib=asked)
+    html = run_summary.figures_html(there, recipe_spec("pirate"))
+    assert says in html
+    assert "this machine" not in html
+    assert ("rs-run-meter" in html) is (asked is not None)
+    line = re.sub("<[^>]*>", "", run_summary.line_html(there))
+    assert line.endswith("0.49 GiB" if asked is None else "0.49 GiB of 8")
 
 
 @pytest.mark.parametrize(
