@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from lora_engine.data.field_values import UnknownFormat, is_empty, shortened
@@ -38,6 +38,13 @@ SAYING = re.compile(
 CHATS = ("messages", "sharegpt", "alpaca", "prompt_completion")
 PREFERENCES = ("preference", "kto")
 MAX_NAMED = 20
+# How pandas, R, SQL and spreadsheets write a cell without a value, or with a wrong one.
+STAND_INS = frozenset(
+    ("NULL", "null", "Null", "(null)", "\\N", "None", "nan", "NaN", "NAN", "-nan", "-NaN", "NaT")
+    + ("<NA>", "NA", "N/A", "n/a", "#N/A", "#NA", "#NV", "#REF!", "#NAME?", "#VALUE!", "#DIV/0!")
+    + ("#NULL!", "#NUM!", "undefined")
+)
+MAX_STAND_IN = 20
 
 
 def refuse_comparisons(table: Table, source: str) -> None:
@@ -123,6 +130,36 @@ class UnreadColumns:
         if more <= 0:
             return [said("Columns not read: {names}.", names=names)]
         return [said("Columns not read: {names} and {more} more.", names=names, more=f"{more:,}")]
+
+
+class StandIns:
+    """Texts that are nothing but a word by which programs say that a cell is empty, or wrong. They
+    are kept as text, for an answer may be `None`; gathered record by record, for a warning."""
+
+    def __init__(self, columns: Collection[str]) -> None:
+        """columns: those whose texts are read, by the file's own names."""
+        self._columns = sorted(columns)
+        self._words: dict[str, dict[str, None]] = {}
+        self._rows: dict[str, array[int]] = {}
+
+    def add(self, number: int, fields: dict[str, Any]) -> None:
+        for name in self._columns:
+            value = fields.get(name)
+            if isinstance(value, str) and len(value) < MAX_STAND_IN and value.strip() in STAND_INS:
+                self._words.setdefault(name, {})[value.strip()] = None
+                self._rows.setdefault(name, array("q")).append(number)
+
+    def warnings(self) -> list[str]:
+        return [
+            said(
+                "Column {name} holds {words} as text, which is learned or asked as it stands: "
+                "{count_rows}. If nothing is meant, leave these cells empty or remove the rows.",
+                name=f"{name!r}",
+                words=", ".join(self._words[name]),
+                count_rows=count_rows(rows),
+            )
+            for name, rows in self._rows.items()
+        ]
 
 
 def _is_said(value: Any, said: str) -> bool:

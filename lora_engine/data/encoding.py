@@ -35,9 +35,10 @@ class EncodedRow:
 
     text: the row as rendered; offsets: (start, end) characters of each token in it, (0, 0) for
     the tokens a tokenizer adds around plain text. supervised: one flag a token.
-    ends_with_token: the template itself ends the last answer with a special token. left_out: what
-    it does not write of the row. has_answer: the row has a turn of the assistant's, learned or not.
-    meets_inside: an answer begins inside a token that the text before it reaches into.
+    ends_with_token: the template itself ends the last answer with a special token. ends_each: also
+    each one that a question follows. left_out: what it does not write of the row. has_answer: the
+    row has a turn of the assistant's, learned or not. meets_inside: an answer begins inside a token
+    that the text before it reaches into.
     """
 
     number: int
@@ -47,6 +48,7 @@ class EncodedRow:
     supervised: tuple[bool, ...]
     is_plain_text: bool
     ends_with_token: bool = True
+    ends_each: bool = True
     left_out: tuple[LeftOut, ...] = ()
     has_answer: bool = True
     meets_inside: bool = False
@@ -113,6 +115,7 @@ def _encode_chats(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> li
                 supervised=_flags(offsets, row.spans),
                 is_plain_text=False,
                 ends_with_token=row.ends_with_token,
+                ends_each=row.ends_each,
                 left_out=row.left_out,
                 has_answer=any(turn.role == "assistant" for turn in source.messages),
             )

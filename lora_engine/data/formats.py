@@ -30,6 +30,7 @@ from lora_engine.data.chat_rows import (
 )
 from lora_engine.data.column_meanings import (
     CHATS,
+    StandIns,
     UnreadColumns,
     check_meanings,
 )
@@ -101,6 +102,7 @@ def parse_rows(
     read = reading.columns_read(table)
     meanings = check_meanings(table, source, reading.format, read, reading.is_mapped)
     unread = UnreadColumns(table.names, read, reading.is_mapped)
+    stand_ins = StandIns(read - reading.columns_of_classes())
     in_turns = _TurnWarnings()
 
     def parsed() -> Iterator[Row]:
@@ -116,6 +118,7 @@ def parse_rows(
                 continue
             if not problems:  # no row is kept of a set that is refused
                 unread.add(record.number, record.value, _said(row))
+                stand_ins.add(record.number, record.value)
                 in_turns.add(chat)
                 yield row
         if problems:
@@ -127,7 +130,7 @@ def parse_rows(
             )
 
     rows = keep(parsed())
-    warnings = (*meanings, *unread.warnings(), *in_turns.warnings())
+    warnings = (*meanings, *unread.warnings(), *stand_ins.warnings(), *in_turns.warnings())
     notes = (*_names_note(reading), *unread.notes())
     supervised = how_to_learn(table) if reading.format == "preference" else ""
     return ParsedRows(reading.format, rows, warnings, notes, supervised)

@@ -34,6 +34,7 @@ from lora_engine.data.thoughts import start_of_answer
 from lora_engine.data.turn_layout import (
     ANSWER,
     END_QUESTIONS,
+    USER,
     Layout,
     Shape,
     layout_of,
@@ -55,13 +56,15 @@ from lora_engine.language import tr
 class SupervisedText:
     """A row as the model sees it: its text, and the spans [start, end) the loss is on.
 
-    left_out: what the template does not write of the row.
+    ends_with_token: a special token of the template's ends the last answer. ends_each: also each
+    learned one that a question follows. left_out: what the template does not write of the row.
     """
 
     number: int
     text: str
     spans: tuple[tuple[int, int], ...]
     ends_with_token: bool
+    ends_each: bool = True
     left_out: tuple[LeftOut, ...] = ()
 
 
@@ -167,7 +170,7 @@ def _check_regions(one: _Rendered, found: dict[int, Region]) -> None:
 
 
 def _supervised(one: _Rendered, ends: Ends) -> SupervisedText:
-    spans, complete, text = [], True, one.text
+    spans, complete, ends_each, text = [], True, True, one.text
     regions = one.regions or []
     for position, region in enumerate(regions):
         message = one.messages[region.index]
@@ -177,6 +180,7 @@ def _supervised(one: _Rendered, ends: Ends) -> SupervisedText:
         limit = len(text) if is_last else _start_of_next(regions, position, region.limit)
         start = answer_start(text, region, ends.specials)
         end, complete = answer_end(text, region, limit, is_last, ends)
+        ends_each = ends_each and (complete or not _is_before_question(one, region.index))
         if not message.is_reasoning_learned:
             start = start_of_answer(text, start, end, message)
         spans.append((start, end))
@@ -184,7 +188,12 @@ def _supervised(one: _Rendered, ends: Ends) -> SupervisedText:
         text = text[: spans[-1][1]] + ends.eos
         spans[-1] = (spans[-1][0], len(text))
     left_out = tuple(_left_out(one))
-    return SupervisedText(one.row.number, text, tuple(spans), complete, left_out)
+    return SupervisedText(one.row.number, text, tuple(spans), complete, ends_each, left_out)
+
+
+def _is_before_question(one: _Rendered, index: int) -> bool:
+    following = one.messages[index + 1 : index + 2]
+    return bool(following) and following[0].role == USER
 
 
 def _start_of_next(regions: Sequence[Region], position: int, limit: int) -> int:

@@ -69,6 +69,10 @@ class Reading:
         read = {*self.names.values(), *own.difference(self.names), self.verdict}
         return read.intersection(table.names)
 
+    def columns_of_classes(self) -> set[str]:
+        """The file's own names of the columns whose values are classes or judgements, no texts."""
+        return {self.names.get(name, name) for name in ("label", "tags")} | {self.verdict}
+
     def record(self, record: Record) -> Record:
         """The record with its columns under the format's own names."""
         fields = record.value

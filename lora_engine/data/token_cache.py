@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
-VERSION = 4  # of what is written, and of what encoding makes of a row
+VERSION = 5  # of what is written, and of what encoding makes of a row
 REPORT = ("without_answer", "lost_answer", "cut")  # numbers of rows
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 

@@ -125,6 +125,7 @@ def tokenization_of(
         cut=tuple(report.cut),
         warnings=(
             *_template_warnings(template, report.all_end, tokenizer),
+            *_end_warnings(report.ends_last),
             *_left_out_warnings(report.left_out, template),
             *_meeting_warnings(report.meets_inside),
             *_loss_warnings(report.count, max_length, report.lost_answer, report.cut),
@@ -141,6 +142,7 @@ class _Report:
         self.count, self.pieces, self.is_chat, self.all_end = 0, 0, False, True
         self.without_answer, self.unlearned = array("q"), array("q")
         self.lost_answer, self.cut, self.meets_inside = array("q"), array("q"), array("q")
+        self.ends_last = array("q")
         self.left_out: dict[str, tuple[LeftOut, array[int]]] = {}
 
     def add(self, row: EncodedRow, made: Sequence[TokenizedRow]) -> None:
@@ -152,6 +154,8 @@ class _Report:
             _, numbers = self.left_out.setdefault(lost.part, (lost, array("q")))
             if numbers[-1:] != array("q", [row.number]):
                 numbers.append(row.number)
+        if row.ends_with_token and not row.ends_each:
+            self.ends_last.append(row.number)
         if row.meets_inside:
             self.meets_inside.append(row.number)
         if not any(row.supervised):
@@ -233,6 +237,16 @@ def _template_warnings(
                 "The chat template ends answers with no special token and the tokenizer has "
                 "no end token: the model does not learn where to stop."
             )
+        )
+
+
+def _end_warnings(ends_last: Sequence[int]) -> Iterator[str]:
+    if ends_last:
+        yield said(
+            "The chat template ends only the last answer of a conversation with a special token; "
+            "earlier answers do not teach where to stop: {list_rows}. Learn the last answers "
+            "alone (dataset.turns), or choose another template.",
+            list_rows=list_rows(ends_last),
         )
 
 

@@ -141,8 +141,8 @@ def regions_from(
             _between(text, next(given), index, specials) for _ in _marked_turns(message, index)
         ]
         places = [place for place in tried if place is not None]
-        if places:
-            found[index] = min(places, key=lambda place: place[1])
+        if places:  # an answer begins where it differs from either rendering
+            found[index] = min(start for start, _ in places), min(end for _, end in places)
     limits = {}
     for index in _calling_turns(messages):
         limit = token_start(text, common_prefix(text, next(given)), specials)

@@ -120,3 +120,20 @@ def test_classification_rows_are_found_by_themselves(read, row, format):
 def test_wrong_classification_rows_are_named(read, row, message):
     with pytest.raises(EngineError, match=f"row 1: .*{message}"):
         read(json.dumps(row), {})
+
+
+def test_words_that_stand_for_nothing_are_kept_and_told_with_their_rows(read):
+    cells = ["Yes", "NULL", "nan", "None, thanks", "#N/A", ""]
+    content = "note,prompt,completion\n" + "".join(
+        f"NULL,Q{i},{c!r}\n" for i, c in enumerate(cells)
+    )
+    dataset = read(content.replace("'", '"'), {}, "rows.csv")
+    assert [row.messages[1].content for row in dataset.rows] == cells
+    (warning,) = [line for line in dataset.warnings if "'completion'" in line]
+    assert "NULL, nan, #N/A" in warning
+    assert "3 rows (2, 3, 5)" in warning
+    assert not any("'prompt'" in line or "'note'" in line for line in dataset.warnings)
+
+
+def test_a_class_may_be_called_none(read):
+    assert read('{"text": "Hi", "label": "None"}\n{"text": "Ho", "label": "a"}', {}).warnings == ()

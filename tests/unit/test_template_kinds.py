@@ -1,6 +1,7 @@
 """Templates that treat a row by what it says: the mask is right, or what is lost is told."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -56,6 +57,12 @@ TWO_ENDS = """\
 {%- for message in messages %}{{- '<|im_start|>' + message.role + '\\n' + message.content }}
 {{- '<|im_end|>' if not loop.last or message.role == 'user' else '<|eot_id|>' }}
 {%- endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"""
+
+# the token that ends an answer stands behind the last one alone
+ENDS_LAST = TWO_ENDS.replace(
+    "'<|im_end|>' if not loop.last or message.role == 'user' else '<|eot_id|>'",
+    "'<|eot_id|>' if loop.last and message.role == 'assistant'",
+)
 
 
 @pytest.mark.parametrize(
@@ -117,6 +124,16 @@ def test_what_a_template_leaves_out_is_told_with_its_beginning(template, turns, 
     rows = [row(USER, RED), row(*turns, number=7), row(*turns, number=9)]
     (warning,) = tokenize(rows, make_tokenizer(template), 512).warnings
     assert all(name in warning for name in [*named, "2 rows (7, 9)"])
+
+
+@pytest.mark.parametrize("template", [ENDS_LAST, PHI3, CHATML, NO_END])
+def test_answers_that_no_token_ends_are_told_where_the_last_has_one(template):
+    rows = [row(USER, RED), row(USER, RED, AGAIN, BLUE, number=4)]
+    tokenizer = make_tokenizer(template)
+    told = [line for line in tokenize(rows, tokenizer, 512).warnings if "only the last" in line]
+    assert ["1 row (4)" in line for line in told] == [True] * (template is ENDS_LAST)
+    unlearned = [row(USER, replace(RED, is_learned=False), AGAIN, BLUE)]
+    assert tokenize(unlearned, make_tokenizer(ENDS_LAST), 512).warnings == ()
 
 
 def test_nothing_is_told_of_thoughts_that_are_only_laid_out_anew():
@@ -194,6 +211,12 @@ OWN_END_OF_CALLS = f"""\
 {HEAD}{{{{- m.content }}}}{WRITES_CALLS}
 {{{{- '<|eot_id|>' if m.tool_calls else '<|im_end|>' }}}}{TAIL}"""
 
+# the prompt has an empty thought, and no line break follows a turn that ends in a call (Gemma 4)
+CALLS_FIRST = f"""\
+{HEAD}{WRITES_CALLS}{{{{- m.content + '<|im_end|>' }}}}
+{{%- if not (loop.last and m.tool_calls) %}}{{{{- '\\n' }}}}{{% endif %}}
+{TAIL.replace("assistant", "assistant<think></think>")}"""
+
 
 @pytest.mark.parametrize(
     ("template", "end"),
@@ -212,6 +235,14 @@ def test_a_call_is_learned_with_its_end_and_its_result_is_not(template, end, arg
     asked = f"<tool_call>warmth{json.dumps(arguments)}</tool_call>{end}"
     assert learned(template, *turns) == [asked, "Cold.<|im_end|>", "Red.<|im_end|>"]
     assert tokenize([row(*turns)], make_tokenizer(template), 512).warnings == ()
+
+
+def test_a_call_that_is_the_last_turn_is_learned_from_its_beginning():
+    call = CALL | {"function": CALL["function"] | {"arguments": {"city": "Oslo"}}}
+    asks = Message("assistant", "", tool_calls=json.dumps([call]))
+    asked = '<tool_call>warmth{"city": "Oslo"}</tool_call><|im_end|>'
+    assert learned(CALLS_FIRST, USER, asks) == [asked]
+    assert learned(CALLS_FIRST, USER, RED, AGAIN, asks) == ["Red.<|im_end|>", asked]
 
 
 def test_calls_and_tools_that_a_template_does_not_write_are_told():
