@@ -92,12 +92,24 @@ def browser() -> Iterator[Browser]:
         opened.close()
 
 
+def wait_until_it_fits(page: Page, width: int) -> None:
+    """Fails where the page stays wider than this and has to be scrolled sideways."""
+    page.wait_for_function("(width) => document.documentElement.scrollWidth <= width", arg=width)
+
+
 @dataclass
 class Traffic:
-    """What the pages of one test asked for and complained about."""
+    """What the pages of one test asked for and complained about. asked: by their scripts alone,
+    without the files that a page loads as it comes to need them."""
 
     requests: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
+
+    def note(self, request: Request) -> None:
+        self.requests.append(request.url)
+        if request.resource_type in ("fetch", "xhr") and "/heartbeat/" not in request.url:
+            self.asked.append(request.url)
 
     @property
     def outside(self) -> list[str]:
@@ -128,7 +140,7 @@ def open_page(browser: Browser, traffic: Traffic) -> Iterator[Callable[..., Page
             reduced_motion="reduce",
         )
         page.set_default_timeout(ANSWER_MS)
-        page.on("request", lambda request: traffic.requests.append(request.url))
+        page.on("request", traffic.note)
         page.on("pageerror", lambda error: traffic.complaints.append(str(error)))
         page.on("console", lambda message: _note(message, traffic))
         pages.append(page)

@@ -1,4 +1,4 @@
-"""A tab that is closed in the middle of an answer: generation stops, and the next tab is served."""
+"""An answer that its tab does not wait for to the end, closed or stopped: generation ends too."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from playwright.sync_api import Page, expect
 from lora_engine.generation.decode import DecodeBatch
 from lora_engine.settings import Settings
 from pages import COMPARE
-from tests.browser.conftest import _free_port
+from tests.waiting import free_port, wait_until
 
 pytestmark = pytest.mark.slow
 
 TOKENS = 240
 TOKEN_S = 0.05  # an answer of 240 tokens lasts 12 s
+LONGEST_S = 120
 
 
 @dataclass
@@ -34,7 +35,7 @@ def server(tmp_path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counted]:
     import app
 
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
-    counted = Counted(f"http://127.0.0.1:{_free_port()}")
+    counted = Counted(f"http://127.0.0.1:{free_port()}")
     advance = DecodeBatch.advance
 
     def slow(batch: DecodeBatch) -> bool:
@@ -49,8 +50,7 @@ def server(tmp_path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counted]:
     running = uvicorn.Server(config)
     thread = threading.Thread(target=running.run, daemon=True)
     thread.start()
-    while not running.started:
-        time.sleep(0.05)
+    wait_until(lambda: running.started, LONGEST_S)
     yield counted
     running.should_exit = True
     thread.join(20)
@@ -84,14 +84,34 @@ def test_generation_ends_within_a_second_of_the_tabs_closing(
 ) -> None:
     page = open_page(server.url + COMPARE.path)
     generate(page)
-    while server.steps < 10:
-        time.sleep(TOKEN_S)
-    at_closing = server.steps
+    wait_until(lambda: server.steps >= 10, LONGEST_S)
     page.close()
-    time.sleep(2)
-    ended = server.steps
-    time.sleep(20 * TOKEN_S)
-    assert server.steps == ended, "still generating for nobody"
+    at_closing = server.steps
+    ended = rested(server)
     # A step lasts TOKEN_S at least: so many steps are a second or longer, however slow the machine.
-    assert ended - at_closing < 1 / TOKEN_S
+    assert ended - at_closing < 1 / TOKEN_S, "still generating for nobody"
     assert ended < TOKENS - 20
+
+
+def rested(server: Counted) -> int:
+    """The steps that were made once a second passes without one."""
+    seen = -1
+    while seen != server.steps:
+        seen = server.steps
+        time.sleep(20 * TOKEN_S)
+    return seen
+
+
+def test_stop_ends_a_long_answer_where_it_is(
+    server: Counted, open_page: Callable[..., Page]
+) -> None:
+    page = open_page(server.url + COMPARE.path)
+    long_answer(page)
+    page.get_by_role("button", name="Stop", exact=True).click()
+    expect(page.locator("#compare-status")).to_contain_text("stopped")
+    answer = page.locator("#column-0").get_by_test_id("bot")
+    said = answer.inner_text()
+    assert said
+    assert rested(server) < TOKENS - 20
+    assert answer.inner_text() == said
+    expect(page.get_by_role("button", name="Ask", exact=True)).to_be_enabled()

@@ -7,11 +7,12 @@ import json
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from pages import COMPARE
+from tests.browser.asking import ask, finished
 from tests.browser.compare_server import serve_with_adapter
-from tests.browser.conftest import Server
+from tests.browser.conftest import Server, wait_until_it_fits
 
 pytestmark = pytest.mark.slow
 
@@ -34,8 +35,8 @@ def server(start_server: Callable[..., Server], tmp_path_factory: pytest.TempPat
     return server
 
 
-def said(page: Page, column: int, whose: str = "bot") -> list[str]:
-    return page.locator(f"#column-{column}").get_by_test_id(whose).all_inner_texts()
+def said(page: Page, column: int, whose: str = "bot") -> Locator:
+    return page.locator(f"#column-{column}").get_by_test_id(whose)
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 800), (390, 844)])
@@ -50,12 +51,12 @@ def test_the_page_opens_answered_with_ones_own_question_in_sight(
     question = page.get_by_label("Your question")
     expect(question).to_be_enabled()
     for column, (_, text) in enumerate(NOTED):
-        expect(page.locator(f"#column-{column}").get_by_test_id("bot")).to_have_text(text)
-        expect(page.locator(f"#column-{column}").get_by_test_id("bot")).to_be_in_viewport()
+        expect(said(page, column)).to_have_text(text)
+        expect(said(page, column)).to_be_in_viewport()
     expect(page.locator("#compare-status")).to_contain_text("after step 40")
     for part in (question, page.get_by_role("button", name="Ask", exact=True)):
         expect(part).to_be_in_viewport(ratio=1)
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    wait_until_it_fits(page, width)
     screenshot(page, f"compare-opening-{width}")
 
 
@@ -64,17 +65,16 @@ def test_ones_own_question_begins_anew_and_paper_shows_the_answers_alone(
 ) -> None:
     page = open_page(server.url + COMPARE.path, dark=True)
     expect(page.get_by_label("Your question")).to_be_enabled()
-    page.get_by_label("Your question").fill("What colour is the sky?")
-    page.get_by_role("button", name="Ask", exact=True).click()
-    expect(page.locator("#compare-status")).to_contain_text("largest |Δ logit|", timeout=60_000)
+    ask(page, "What colour is the sky?")
+    finished(page)
     for column in (0, 1):
-        assert said(page, column, "user") == ["What colour is the sky?"]
-        assert len(said(page, column)) == 1
+        expect(said(page, column, "user")).to_have_text(["What colour is the sky?"])
+        expect(said(page, column)).to_have_count(1)
 
     page.emulate_media(media="print")
     for hidden in (page.get_by_role("button", name="Ask", exact=True), page.get_by_role("tablist")):
         expect(hidden).to_be_hidden()
-    answer = page.locator("#column-1").get_by_test_id("bot")
+    answer = said(page, 1)
     measured = page.locator("#compare-status").bounding_box()
     assert answer.bounding_box()["y"] + answer.bounding_box()["height"] <= measured["y"]
     colours = answer.evaluate("(e) => [getComputedStyle(e).color, getComputedStyle(e).background]")

@@ -22,6 +22,9 @@ from lora_engine.runs.states import RunState
 from lora_engine.runs.store import RunStore
 from lora_engine.runs.supervisor import Supervisor
 from lora_engine.spec import RunSpec
+from tests.waiting import wait_until
+
+PATIENCE_S = 60
 
 
 @pytest.fixture
@@ -115,13 +118,16 @@ def test_a_list_of_before_notes_and_places_is_taken_over(settings):
 
 
 class FakeWorkers:
-    """`launch` without a training: a process that only holds the lock for a moment."""
+    """`launch` without a training: a process that only holds the lock for a moment.
+
+    most_at_once: of the locks that were held together.
+    """
 
     def __init__(self, seconds: float = 0.2) -> None:
         self.started: list[str] = []
         self.most_at_once = 0
         self._seconds = seconds
-        self._going: list[subprocess.Popen] = []
+        self._started: list[RunDirectory] = []
 
     def launch(self, runs, settings, resume, device, stop_worse) -> subprocess.Popen:
         (run,) = runs
@@ -132,8 +138,8 @@ class FakeWorkers:
         )
         name_worker(run.directory, lock.descriptor, process.pid)
         lock.close()
-        self._going = [child for child in self._going if child.poll() is None] + [process]
-        self.most_at_once = max(self.most_at_once, len(self._going))
+        self._started.append(run.directory)
+        self.most_at_once = max(self.most_at_once, sum(map(is_alive, self._started)))
         return process
 
 
@@ -192,9 +198,7 @@ def test_a_clock_that_jumps_a_day_loses_no_worker(store, settings, monkeypatch):
         assert engine.runs.stall("a") is None
     engine.runs.cancel("a")
     engine.runs.cancel("a")
-    ended = time.monotonic() + 10
-    while is_alive(directory) and time.monotonic() < ended:
-        time.sleep(0.02)
+    wait_until(lambda: not is_alive(directory), PATIENCE_S)
     engine.runs.refresh()
     assert engine.runs.get("a").record.state is RunState.CANCELLED
 
@@ -208,14 +212,10 @@ def test_a_worker_that_was_stopped_is_said_to_be(settings, monkeypatch):
     engine.runs.refresh()
     assert engine.runs.stall("a") is None
     signal_worker(directory, 19)  # SIGSTOP
-    deadline = time.monotonic() + 10
-    while not is_stopped(directory) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_until(lambda: is_stopped(directory), PATIENCE_S)
     assert engine.runs.stall("a").is_stopped
     engine.runs.cancel("a")
-    while is_alive(directory) and time.monotonic() < deadline:
-        time.sleep(0.1)
-        engine.runs.refresh()
+    wait_until(lambda: not engine.runs.refresh() and not is_alive(directory), PATIENCE_S, 0.1)
     engine.runs.refresh()
     assert engine.runs.get("a").record.state is RunState.CANCELLED
 

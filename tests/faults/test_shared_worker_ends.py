@@ -47,6 +47,7 @@ def end(run, state, because=None):
 
 while going:
     for run in list(going):
+        stops = asked or (run / "stop").exists()  # looked at first: it was told what to do before
         said = (run / "do").read_text() if (run / "do").exists() else ""
         if said == "hang":
             continue
@@ -54,7 +55,7 @@ while going:
             end(run, said)
         elif said:
             end(run, "cancelled", said)
-        elif asked or (run / "stop").exists():
+        elif stops:
             end(run, "cancelled")
     time.sleep(0.01)
 """

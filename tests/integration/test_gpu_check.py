@@ -13,7 +13,7 @@ import pytest
 
 from tests.waiting import is_gone, wait_until
 
-LONG = "import os, pathlib, time; pathlib.Path('LEFT').write_text(str(os.getpid())); time.sleep(60)"
+LONG = "import os, time; print(os.getpid(), file=open('LEFT', 'w'), flush=True); time.sleep(60)"
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "gpu_check.py"
 
 
@@ -56,8 +56,8 @@ def test_a_failed_line_is_a_line(gpu_check, tmp_path):
 
     broken = ended("raise ValueError('no such kernel')")
     assert (broken.state, broken.reason) == ("failed", "ValueError: no such kernel")
-    asleep = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {LONG!r}])"
-    late = ended(asleep.replace("LEFT", str(tmp_path / "left")), budget_s=2)
+    asleep = f"import subprocess, sys; subprocess.run([sys.executable, '-S', '-c', {LONG!r}])"
+    late = ended(asleep.replace("LEFT", str(tmp_path / "left")), budget_s=4)
     assert late.state == "failed"
     left = int((tmp_path / "left").read_text())
     wait_until(lambda: is_gone(left), 30)
