@@ -8,31 +8,22 @@ from __future__ import annotations
 
 import argparse
 import functools
-import logging
-import os
 import socket
 import sys
 import warnings
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from logging.handlers import RotatingFileHandler
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit
 
-from lora_engine.data_folder import make_data_folder
-from lora_engine.errors import EngineError, FieldProblem, InvalidInput
+from lora_engine.address import address_help, chosen_address, link_to, listen
+from lora_engine.environment import language_named, load_settings
+from lora_engine.errors import EngineError
 from lora_engine.language import ENGLISH, LANGUAGES, speaking, tr
 from lora_engine.library_imports import uncollected
-from lora_engine.scrubbing import ScrubbedFormatter, scrub_output
-from lora_engine.settings import (
-    DEFAULT_HOST,
-    DEFAULT_PORT,
-    MAX_PORT,
-    Settings,
-    address_help,
-    language_named,
-    load_settings,
-)
+from lora_engine.log_file import write_log
+from lora_engine.scrubbing import scrub_output
+from lora_engine.settings import Settings
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -43,8 +34,6 @@ if TYPE_CHECKING:
     from lora_engine.serve.routes import Api
     from pages.shared.building import Later
     from pages.spectrum.matrix_cache import MatrixCache
-
-LOG_BYTES = 10_000_000
 
 
 def create_app(
@@ -292,23 +281,6 @@ def _add_page_routes(app: FastAPI, engine: Engine, cache: MatrixCache) -> None:
     add_watching_routes(app, engine)
 
 
-def write_log(settings: Settings) -> None:
-    """Log warnings and errors to `data_dir/rankscope.log` and to the terminal."""
-    make_data_folder(settings)
-    path = settings.data_dir / "rankscope.log"
-    try:
-        file = RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=2, encoding="utf-8")
-    except OSError as error:
-        raise EngineError(
-            tr("The log {path} cannot be written: {reason}.", path=path, reason=error.strerror),
-            tr("Move away what stands there, then start again."),
-        ) from error
-    handlers: list[logging.Handler] = [file, logging.StreamHandler()]
-    for handler in handlers:
-        handler.setFormatter(ScrubbedFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=handlers)
-
-
 class _Arguments(argparse.ArgumentParser):
     """A parser that refuses as the engine does: what is wrong, and what to do."""
 
@@ -333,39 +305,7 @@ def parse_address(arguments: Sequence[str]) -> tuple[str, int]:
     parser.add_argument("--host", help=address_help("host"), metavar="HOST")
     parser.add_argument("--port", help=address_help("port"), metavar="PORT")
     given = vars(parser.parse_args(arguments))
-    host = given["host"] or os.environ.get("HOST") or DEFAULT_HOST
-    if given["port"] is not None:
-        return host, _port("--port", given["port"])
-    return host, _port("PORT", os.environ.get("PORT") or str(DEFAULT_PORT))
-
-
-def _port(source: str, text: str) -> int:
-    """source: where it was given, for the error."""
-    if text.isascii() and text.isdigit() and len(text) < 6 and int(text) <= MAX_PORT:
-        return int(text)
-    problem = FieldProblem(
-        source, tr("got {text}, a number from 0 to 65,535 is allowed", text=f"{text[:100]!r}")
-    )
-    raise InvalidInput(
-        tr("The address"), [problem], tr("Correct {source} or leave it out.", source=source)
-    )
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket bound to host and port. Raises EngineError where that fails."""
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise EngineError(
-            tr(
-                "Nothing can be served on {host}:{port} ({strerror}).",
-                host=host,
-                port=port,
-                strerror=error.strerror or error,
-            ),
-            tr("Stop what is using it, or choose another with --port or --host."),
-        ) from None
+    return chosen_address(given["host"], given["port"])
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -391,7 +331,7 @@ def _opened(arguments: Sequence[str]) -> tuple[FastAPI, socket.socket]:
     way = way_in(settings, host)
     listener = listen(host, port)
     app = create_app(settings, host, way)
-    address = _address(host, listener.getsockname()[1])
+    address = link_to(host, listener.getsockname()[1])
     if settings.api_key_file is not None:
         base = settings.api_base
         print(tr("The API of {base} is at {address}/v1", base=base, address=address), flush=True)
@@ -406,12 +346,6 @@ def _opened(arguments: Sequence[str]) -> tuple[FastAPI, socket.socket]:
         )
         print(said, flush=True)
     return app, listener
-
-
-def _address(host: str, port: int) -> str:
-    """What a browser of this machine opens."""
-    shown = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
 
 
 def _serve(app: FastAPI, listener: socket.socket) -> None:

@@ -106,8 +106,8 @@ def train(
     folder: Path, device: str, steps: int, stop_at: int | None = None, resume=False, **changes
 ):
     """A run of the starter in this process; its loss by step."""
+    from lora_engine.environment import load_settings
     from lora_engine.run_folder import RunDirectory
-    from lora_engine.settings import load_settings
     from lora_engine.spec import spec_from
     from lora_engine.training.loop import TrainingProgress
     from lora_engine.training.preparation import prepare

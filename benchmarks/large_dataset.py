@@ -92,7 +92,7 @@ def prepare(file: Path) -> dict:
     from lora_engine.data import load_dataset, split_rows
     from lora_engine.data.token_cache import TokenCache
     from lora_engine.data.token_store import lengths_of, pieces_of
-    from lora_engine.settings import load_settings
+    from lora_engine.environment import load_settings
     from lora_engine.training.plan import make_plan
 
     settings, spec = load_settings(), spec_of(file)

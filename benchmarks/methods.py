@@ -19,8 +19,8 @@ import _path  # noqa: F401
 
 from lora_engine.cli.methods import print_report
 from lora_engine.engine import Engine
+from lora_engine.environment import load_settings
 from lora_engine.measured_methods import task_spec
-from lora_engine.settings import load_settings
 from lora_engine.spec import WAYS
 from lora_engine.starter import DATASET_NAMES
 

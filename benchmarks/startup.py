@@ -29,8 +29,8 @@ from urllib.error import URLError
 import _path  # noqa: F401
 
 from lora_engine.engine import Engine
+from lora_engine.environment import load_settings
 from lora_engine.runs.states import OVER, RunState
-from lora_engine.settings import load_settings
 from lora_engine.spec import spec_from
 
 ROOT = Path(__file__).parents[1]

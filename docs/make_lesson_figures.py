@@ -31,11 +31,12 @@ import numpy as np  # noqa: E402
 from lora_engine.adapter_operations.losses_beside import losses_beside  # noqa: E402
 from lora_engine.base_models import resolve_base_model  # noqa: E402
 from lora_engine.engine import Engine  # noqa: E402
+from lora_engine.environment import load_settings  # noqa: E402
 from lora_engine.lesson.left_out import trials, write_without  # noqa: E402
 from lora_engine.lesson.measured import FILE  # noqa: E402
 from lora_engine.lesson.memory_notes import computed_memory  # noqa: E402
 from lora_engine.measured_methods import MethodsReport, task_spec  # noqa: E402
-from lora_engine.settings import Settings, load_settings  # noqa: E402
+from lora_engine.settings import Settings  # noqa: E402
 from lora_engine.spec import RunSpec, recipe_spec, spec_from, suited_learning_rate  # noqa: E402
 from lora_engine.spectrum import compare_checkpoints, describe_adapter  # noqa: E402
 from lora_engine.spectrum.metrics import energy_curve  # noqa: E402

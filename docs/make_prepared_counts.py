@@ -31,7 +31,7 @@ from lora_engine.calculator import (  # noqa: E402
 from lora_engine.calculator.count_parameters import available_modules, count_model  # noqa: E402
 from lora_engine.calculator.model_shape import read_shape  # noqa: E402
 from lora_engine.calculator.model_source import path_source  # noqa: E402
-from lora_engine.settings import load_settings  # noqa: E402
+from lora_engine.environment import load_settings  # noqa: E402
 from lora_engine.spec import RECIPES, WAYS, MethodSpec, method_of_way, recipe_spec  # noqa: E402
 
 

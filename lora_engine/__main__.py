@@ -27,10 +27,10 @@ from lora_engine.cli import (
     sweep,
     train,
 )
+from lora_engine.environment import language_named
 from lora_engine.errors import EngineError
 from lora_engine.language import speaking, tr
 from lora_engine.scrubbing import scrub_output
-from lora_engine.settings import language_named
 
 
 def build() -> typer.Typer:

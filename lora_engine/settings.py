@@ -1,53 +1,16 @@
-"""Settings from the environment, each with its default and its help in one place.
+"""The settings there are, each with its default, its bounds and its help in one place.
 
-`load_settings()` reads them once for a process; everything else receives a `Settings` as an
-argument. This module knows nothing of torch: which device `auto` means is decided where a
+`lora_engine.environment` reads them once for a process; everything else receives a `Settings` as
+an argument. This module knows nothing of torch: which device `auto` means is decided where a
 model is loaded.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_core import ErrorDetails
-
-from lora_engine.errors import EngineError, FieldProblem, InvalidInput
-from lora_engine.language import ENGLISH, LANGUAGES, tr
-
-DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 7860
-MAX_PORT = 65_535
-
-
-def address_help(option: Literal["host", "port"]) -> str:
-    """What `app.py` and `rankscope serve` say of their option."""
-    if option == "host":
-        return tr(
-            "The address to listen on: else HOST of the environment, else {host}.",
-            host=DEFAULT_HOST,
-        )
-    return tr(
-        "Its port; 0 takes any free one: else PORT of the environment, else {port}.",
-        port=DEFAULT_PORT,
-    )
-
-
-def language_named() -> str:
-    """The language that LORA_LANGUAGE names. Raises EngineError for one that is not spoken."""
-    name = os.environ.get("LORA_LANGUAGE") or ENGLISH
-    if name not in LANGUAGES:
-        raise EngineError(
-            tr(
-                "LORA_LANGUAGE is {name}; {languages} are spoken.",
-                name=f"{name[:40]!r}",
-                languages=", ".join(LANGUAGES),
-            ),
-            tr("Choose one of these, or unset it."),
-        )
-    return name
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 
 class Settings(BaseModel):
@@ -386,11 +349,6 @@ class Settings(BaseModel):
         return self.data_dir / "cache" / "tokens"
 
 
-LISTS = frozenset(  # comma-separated
-    {"allowed_hosts", "allowed_roots", "allowed_servers", "frame_ancestors", "trusted_proxies"}
-)
-
-
 def environment_names() -> dict[str, str]:
     """Field name of `Settings` to the environment variable that sets it."""
     names = {}
@@ -398,60 +356,3 @@ def environment_names() -> dict[str, str]:
         assert isinstance(field.json_schema_extra, dict)
         names[name] = str(field.json_schema_extra["env"])
     return names
-
-
-def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
-    """Read `Settings` from the environment.
-
-    Raises InvalidInput, naming every variable that is wrong.
-    """
-    environment = os.environ if environment is None else environment
-    given: dict[str, Any] = {
-        field: environment[variable]
-        for field, variable in environment_names().items()
-        if environment.get(variable, "") != ""
-    }
-    for field in LISTS.intersection(given):
-        given[field] = [part.strip() for part in given[field].split(",") if part.strip()]
-    if "models_dir" not in given and "data_dir" in given:
-        given["models_dir"] = str(Path(given["data_dir"]) / "models")
-    try:
-        settings = Settings.model_validate(given)
-    except ValidationError as error:
-        names = environment_names()
-        problems = [
-            FieldProblem(
-                names[str(item["loc"][0])],
-                tr("{item}, got {item_2}", item=item["msg"], item_2=_shown(item)),
-            )
-            for item in error.errors()
-        ]
-        remedy = "Correct these environment variables or unset them."
-        raise InvalidInput(tr("The environment"), problems, remedy) from None
-    paths = ("data_dir", "models_dir", "llama_cpp_dir", "api_key_file", "password_file")
-    real = {name: _real_path(name, path) for name in paths if (path := getattr(settings, name))}
-    data_dir = real["data_dir"]
-    if os.path.exists(data_dir) and not os.path.isdir(data_dir):
-        raise _wrong_path("data_dir", tr("{path} is no folder", path=data_dir))
-    roots = tuple(_real_path("allowed_roots", root) for root in settings.allowed_roots)
-    return settings.model_copy(update={**real, "allowed_roots": roots})
-
-
-def _real_path(field: str, path: Path) -> Path:
-    """The path without ~ and links. Raises InvalidInput."""
-    try:
-        return path.expanduser().resolve()
-    except (OSError, RuntimeError, ValueError) as error:  # links in a ring, a home of nobody
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise _wrong_path(field, reason or str(error)) from error
-
-
-def _wrong_path(field: str, reason: str) -> InvalidInput:
-    problem = FieldProblem(environment_names()[field], reason)
-    remedy = tr("Correct these environment variables or unset them.")
-    return InvalidInput(tr("The environment"), [problem], remedy)
-
-
-def _shown(item: ErrorDetails) -> str:
-    """What was given, for the error: a secret is not shown."""
-    return tr("a secret") if item["loc"][0] == "token" else f"{item['input']!r}"

@@ -10,9 +10,9 @@ import typer
 from lora_engine.adapter_operations import Method
 from lora_engine.cli.options import add_commands, json_flag
 from lora_engine.cli.output import note, print_json, print_table
+from lora_engine.environment import load_settings
 from lora_engine.errors import EngineError
 from lora_engine.language import tr
-from lora_engine.settings import load_settings
 
 
 def output_folder() -> Any:

@@ -74,7 +74,7 @@ def _for_spec(
     path: Path, task: str | None, goal: str, card_gib: float | None, as_json: bool
 ) -> None:
     from lora_engine.engine import Engine
-    from lora_engine.settings import load_settings
+    from lora_engine.environment import load_settings
 
     advisor = Engine(load_settings()).advisor
     found = advisor.advise_for(read_spec(path), task=task, goal=goal, card_gib=card_gib)
@@ -101,7 +101,7 @@ def _for_spec(
 
 def _after(run: str, as_json: bool) -> None:
     from lora_engine.engine import Engine
-    from lora_engine.settings import load_settings
+    from lora_engine.environment import load_settings
 
     found = Engine(load_settings()).advisor.advise_after(run)
     if as_json:

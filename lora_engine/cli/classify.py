@@ -15,9 +15,9 @@ from lora_engine.compare.classify.labelled_set import SetResult, predict_rows
 from lora_engine.compare.classify.predictions import PredictedText, Prediction
 from lora_engine.data import Dataset
 from lora_engine.engine import Engine
+from lora_engine.environment import load_settings
 from lora_engine.errors import EngineError
 from lora_engine.language import tr
-from lora_engine.settings import load_settings
 
 
 def register(app: typer.Typer) -> None:

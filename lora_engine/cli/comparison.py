@@ -20,10 +20,10 @@ from lora_engine.compare.prompts.prompt_file import PromptCase
 from lora_engine.compare.prompts.prompt_form import AskAs
 from lora_engine.compare.scoring.answer_checks import Check
 from lora_engine.engine import Engine
+from lora_engine.environment import load_settings
 from lora_engine.errors import EngineError
 from lora_engine.generation.sampling import Sampling
 from lora_engine.language import tr
-from lora_engine.settings import load_settings
 
 MAX_HELD_OUT = 200
 

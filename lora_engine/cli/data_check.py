@@ -13,10 +13,10 @@ from lora_engine.cli.output import note, print_json
 from lora_engine.data import load_dataset
 from lora_engine.data.checks import FindingKind, check_dataset, write_cleaned
 from lora_engine.data.checks.findings import kinds_named
+from lora_engine.environment import load_settings
 from lora_engine.errors import EngineError
 from lora_engine.files import given_path
 from lora_engine.language import tr, tr_count
-from lora_engine.settings import load_settings
 from lora_engine.spec import DatasetSpec, OptimizationSpec, spec_from
 
 NAMES = ", ".join(kind.label for kind in FindingKind)

@@ -12,10 +12,10 @@ from pydantic import ValidationError
 from lora_engine.cli.options import add_commands, json_flag
 from lora_engine.cli.output import print_json
 from lora_engine.cli.runs import spec_file_argument
+from lora_engine.environment import load_settings
 from lora_engine.errors import FieldProblem, InvalidInput
 from lora_engine.export.skypilot_task import SkyResources, write_task
 from lora_engine.language import tr
-from lora_engine.settings import load_settings
 from lora_engine.spec import read_spec
 
 

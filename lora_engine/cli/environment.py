@@ -15,8 +15,8 @@ from lora_engine.cli.options import add_commands, json_flag, yes_flag
 from lora_engine.cli.output import print_json, print_table
 from lora_engine.data import delete_upload, list_datasets
 from lora_engine.doctor import run_checks
+from lora_engine.environment import load_settings
 from lora_engine.language import tr
-from lora_engine.settings import load_settings
 
 
 def register(app: typer.Typer) -> None:

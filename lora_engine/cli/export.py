@@ -11,6 +11,7 @@ import typer
 from lora_engine.adapter_operations.merge_report import DType
 from lora_engine.cli.options import add_commands, json_flag
 from lora_engine.cli.output import note, print_json, print_table
+from lora_engine.environment import load_settings
 from lora_engine.export.forms import (
     DTYPE_HELP,
     MEASURE_HELP,
@@ -24,7 +25,6 @@ from lora_engine.export.forms import (
     requantizations_named,
 )
 from lora_engine.language import tr
-from lora_engine.settings import load_settings
 
 if TYPE_CHECKING:
     from lora_engine.export import Fidelity, ServeCommand

@@ -15,10 +15,10 @@ from lora_engine.adapters.summary import AdapterSummary
 from lora_engine.cli import output
 from lora_engine.cli.options import adapter_argument, add_commands, json_flag, one_of, yes_flag
 from lora_engine.cli.output import print_json, print_table
+from lora_engine.environment import load_settings
 from lora_engine.errors import EngineError
 from lora_engine.files import given_path
 from lora_engine.language import tr
-from lora_engine.settings import load_settings
 
 if TYPE_CHECKING:
     from lora_engine.adapters.config import AdapterConfig

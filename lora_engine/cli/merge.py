@@ -10,8 +10,8 @@ import typer
 from lora_engine.adapter_operations.merge_report import DType, Weights
 from lora_engine.cli.options import add_commands, json_flag
 from lora_engine.cli.output import note, print_json
+from lora_engine.environment import load_settings
 from lora_engine.language import tr
-from lora_engine.settings import load_settings
 
 if TYPE_CHECKING:
     from lora_engine.adapter_operations import MergeReport

@@ -12,9 +12,9 @@ import typer
 from lora_engine.access import ROLES, add_person, read_people, remove_person
 from lora_engine.cli.options import add_commands, json_flag, one_of
 from lora_engine.cli.output import print_json, print_table
+from lora_engine.environment import load_settings
 from lora_engine.errors import EngineError
 from lora_engine.language import tr
-from lora_engine.settings import load_settings
 
 
 def register(app: typer.Typer) -> None:

@@ -17,9 +17,9 @@ from lora_engine.data.class_labels import FORMATS
 from lora_engine.data.preview_examples import PreviewExample
 from lora_engine.data.preview_rows import Preview
 from lora_engine.data.preview_rows import preview as preview_rows
+from lora_engine.environment import load_settings
 from lora_engine.errors import EngineError
 from lora_engine.language import tr, tr_count
-from lora_engine.settings import load_settings
 from lora_engine.spec import DatasetSpec, OptimizationSpec, RunSpec, read_spec, spec_from
 
 

@@ -12,11 +12,11 @@ from lora_engine.cli import output
 from lora_engine.cli.options import add_commands, json_flag, yes_flag
 from lora_engine.cli.output import print_json, print_table
 from lora_engine.engine import Engine
+from lora_engine.environment import load_settings
 from lora_engine.language import tr
 from lora_engine.runs.resuming import Place
 from lora_engine.runs.service import RunView
 from lora_engine.runs.states import RunState, state_name
-from lora_engine.settings import load_settings
 from lora_engine.spec import read_spec
 
 POLL_S = 0.2

@@ -10,12 +10,14 @@ from typing import Annotated
 import typer
 
 import lora_engine
+from lora_engine.address import MAX_PORT, address_help
 from lora_engine.base_models import resolve_base_model
 from lora_engine.cli.options import add_commands
+from lora_engine.environment import load_settings
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.language import tr
 from lora_engine.serve.api_key import read_api_key
-from lora_engine.settings import MAX_PORT, address_help, environment_names, load_settings
+from lora_engine.settings import environment_names
 
 APP = Path(lora_engine.__file__).parents[1] / "app.py"  # beside the package, installed or not
 

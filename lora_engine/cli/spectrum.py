@@ -79,7 +79,7 @@ def spectrum(
 ) -> None:
     """The spectrum of an adapter's update, or of tuned minus base, module by module."""
     from lora_engine.adapters.library import resolve_adapter
-    from lora_engine.settings import load_settings
+    from lora_engine.environment import load_settings
     from lora_engine.spectrum import compare_checkpoints, describe_adapter
 
     found: AdapterSpectrum | CheckpointComparison
@@ -118,7 +118,7 @@ def similarity(
 ) -> None:
     """How far two adapters' leading directions agree: φ(i, j) of the LoRA paper, equation 4."""
     from lora_engine.adapters.library import resolve_adapter
-    from lora_engine.settings import load_settings
+    from lora_engine.environment import load_settings
     from lora_engine.spectrum import similarity as compare
 
     settings = load_settings()

@@ -16,13 +16,13 @@ from lora_engine.cli.options import add_commands, json_flag
 from lora_engine.cli.output import print_json
 from lora_engine.cli.runs import POLL_S, open_engine, spec_file_argument
 from lora_engine.devices import list_devices, named_devices
+from lora_engine.environment import load_settings
 from lora_engine.errors import Conflict, EngineError
 from lora_engine.language import tr
 from lora_engine.run_folder import RunDirectory, RunResult
 from lora_engine.runs.launcher import HeldRun, launch, lock_patiently, signal_worker
 from lora_engine.runs.launchers import refuse_held_elsewhere
 from lora_engine.runs.states import ACTIVE, RunState, state_name
-from lora_engine.settings import load_settings
 from lora_engine.spec import read_spec
 from lora_engine.training.preflight import check_run
 

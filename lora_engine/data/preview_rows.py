@@ -27,7 +27,8 @@ from lora_engine.data.rows import Dataset, Row, RowsRemoved
 from lora_engine.data.set_counts import RowCounts, count_rows_of
 from lora_engine.data.sources import load_dataset
 from lora_engine.data.tokenization import TokenizedRow, tokenization_of
-from lora_engine.settings import Settings, load_settings
+from lora_engine.environment import load_settings
+from lora_engine.settings import Settings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

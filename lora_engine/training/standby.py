@@ -19,10 +19,10 @@ import sys
 
 from lora_engine.base_models import resolve_base_model
 from lora_engine.devices import CPU, pick_device
+from lora_engine.environment import load_settings
 from lora_engine.errors import EngineError
 from lora_engine.library_imports import import_for_training, import_peft, uncollected
 from lora_engine.scrubbing import scrub_output
-from lora_engine.settings import load_settings
 from lora_engine.spec import spec_from
 from lora_engine.training import worker
 from lora_engine.training.kept_base import KeptBase, load_kept_base

@@ -21,11 +21,12 @@ import threading
 from contextlib import nullcontext
 from pathlib import Path
 
+from lora_engine.environment import load_settings
 from lora_engine.errors import EngineError
 from lora_engine.language import remembering
 from lora_engine.run_folder import RunDirectory, RunLock, name_worker, try_lock
 from lora_engine.scrubbing import scrub_output
-from lora_engine.settings import Settings, load_settings
+from lora_engine.settings import Settings
 from lora_engine.training.compatibility import refuse_other_group
 from lora_engine.training.kept_base import KeptBase
 from lora_engine.training.loop import TrainingProgress

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import sys
 from contextlib import closing
@@ -53,7 +54,7 @@ def refused(capsys: pytest.CaptureFixture[str], status: int) -> bool:
 @pytest.mark.parametrize("broken", [*OF_NO_USE, "the log is a folder"], indirect=True)
 def test_the_dashboard_refuses_it(broken, monkeypatch, capsys):
     monkeypatch.setattr(app, "scrub_output", lambda: None)
-    monkeypatch.setattr(app.logging, "basicConfig", lambda **_: None)
+    monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
     assert refused(capsys, app.main(["--port", "0"]))
 
 

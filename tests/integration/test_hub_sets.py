@@ -39,7 +39,7 @@ from pathlib import Path
 from lora_engine.data import load_dataset, split_rows
 from lora_engine.data import column_names, first_records
 from lora_engine.errors import EngineError
-from lora_engine.settings import load_settings
+from lora_engine.environment import load_settings
 from lora_engine.spec import spec_from
 
 def read(document):

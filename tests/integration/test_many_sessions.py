@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from app import create_app
+from lora_engine.environment import load_settings
 from lora_engine.host_memory import give_back_freed_memory
-from lora_engine.settings import load_settings
 
 SESSIONS = 2000
 ALLOWED_BYTES = 60 * 2**20

@@ -24,7 +24,8 @@ from fastapi import FastAPI
 import app
 from lora_engine.access import Way, add_person, way_in
 from lora_engine.engine import Engine
-from lora_engine.settings import Settings, load_settings
+from lora_engine.environment import load_settings
+from lora_engine.settings import Settings
 
 pytestmark = pytest.mark.slow
 

@@ -211,7 +211,7 @@ SERVER = """
 import sys, time
 from pathlib import Path
 from lora_engine.engine import Engine
-from lora_engine.settings import load_settings
+from lora_engine.environment import load_settings
 from lora_engine.spec import read_spec
 engine = Engine(load_settings())
 engine.start()

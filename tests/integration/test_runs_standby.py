@@ -125,7 +125,7 @@ def test_none_is_started_after_the_end(settings):
 SERVER = """
 import time
 from lora_engine.engine import Engine
-from lora_engine.settings import load_settings
+from lora_engine.environment import load_settings
 engine = Engine(load_settings())
 engine.start()
 engine.runs.expect()

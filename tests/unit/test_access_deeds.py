@@ -11,8 +11,9 @@ import pytest
 from lora_engine.access import Forbidden, Person, acting_as
 from lora_engine.data import delete_upload, save_upload
 from lora_engine.engine import Engine
+from lora_engine.environment import load_settings
 from lora_engine.errors import EngineError
-from lora_engine.settings import Settings, load_settings
+from lora_engine.settings import Settings
 from lora_engine.spec import recipe_spec, sweep_over
 
 BEN = Person("ben", "see", "10.0.0.2")

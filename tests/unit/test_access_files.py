@@ -29,8 +29,8 @@ from lora_engine.access import (
     sessions,
     way_in,
 )
+from lora_engine.environment import load_settings
 from lora_engine.errors import EngineError, InvalidInput
-from lora_engine.settings import load_settings
 
 PASSWORD = "correct horse battery"
 

@@ -21,7 +21,7 @@ from lora_engine.access import (
     remove_person,
     way_in,
 )
-from lora_engine.settings import load_settings
+from lora_engine.environment import load_settings
 from pages.access import Gate
 from pages.access.sign_in_page import open_addresses
 from pages.shared.asking import PERSON_IN_SCOPE

@@ -8,7 +8,7 @@ import sys
 from lora_engine.advisor.earlier_runs import EarlierRuns
 from lora_engine.advisor.forecast import forecast
 from lora_engine.advisor.sampled_lengths import SampledLengths
-from lora_engine.settings import load_settings
+from lora_engine.environment import load_settings
 from lora_engine.spec import recipe_spec
 
 settings = load_settings()

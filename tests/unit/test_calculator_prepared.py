@@ -14,7 +14,7 @@ from lora_engine.calculator import prepared, prepared_profiles
 from lora_engine.calculator.counts_by_rank import profile_at_rank
 from lora_engine.calculator.model_profile import read_profile
 from lora_engine.calculator.model_source import path_source
-from lora_engine.settings import load_settings
+from lora_engine.environment import load_settings
 from tests.calculator_requests import NF4, ask, lora
 
 MAKER = Path(__file__).parents[2] / "docs" / "make_prepared_counts.py"

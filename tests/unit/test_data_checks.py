@@ -12,8 +12,8 @@ from lora_engine.data.checks import FindingKind, check_dataset, save_cleaned, wr
 from lora_engine.data.checks.findings import kinds_named
 from lora_engine.data.checks.single_rows import problems_of
 from lora_engine.data.rows import Dataset, Message, Row, SetPart, hash_rows
+from lora_engine.environment import load_settings
 from lora_engine.errors import EngineError
-from lora_engine.settings import load_settings
 from lora_engine.spec import DatasetSpec
 
 

@@ -200,7 +200,7 @@ def test_loading_a_starter_set_imports_no_heavy_library():
     code = (
         "import sys\n"
         "from lora_engine.data import load_dataset\n"
-        "from lora_engine.settings import load_settings\n"
+        "from lora_engine.environment import load_settings\n"
         "from lora_engine.spec import DatasetSpec\n"
         "load_dataset(DatasetSpec(), load_settings())\n"
         "heavy = {'torch', 'transformers', 'datasets', 'pandas', 'pyarrow', 'numpy', 'jinja2'}\n"

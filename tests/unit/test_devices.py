@@ -3,8 +3,9 @@
 import pytest
 
 from lora_engine.devices import list_devices
+from lora_engine.environment import load_settings
 from lora_engine.runs.launcher import worker_environment
-from lora_engine.settings import Settings, load_settings
+from lora_engine.settings import Settings
 
 
 @pytest.mark.parametrize(

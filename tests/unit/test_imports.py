@@ -35,7 +35,7 @@ def test_import_app_loads_no_heavy_library_and_no_gradio(tmp_path: Path) -> None
 
 
 def test_building_the_dashboard_loads_no_heavy_library(tmp_path: Path) -> None:
-    code = "import app\nfrom lora_engine.settings import load_settings\n"
+    code = "import app\nfrom lora_engine.environment import load_settings\n"
     loaded = _loaded_by(code + "app.create_app(load_settings())", tmp_path)
 
     assert "gradio" in loaded

@@ -10,11 +10,12 @@ import pytest
 
 from lora_engine.base_models import BaseModel
 from lora_engine.cancellation import Stopped, StopSignal
+from lora_engine.environment import load_settings
 from lora_engine.errors import EngineError
 from lora_engine.export import llama_cpp
 from lora_engine.export.gguf_adapter import ADAPTER_FILE
 from lora_engine.export.gguf_export import write_gguf
-from lora_engine.settings import Settings, load_settings
+from lora_engine.settings import Settings
 from tests.operated_adapters import save_adapter
 
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -8,8 +8,8 @@ import gradio as gr  # noqa: TID251
 import pytest
 
 from lora_engine import calculator
+from lora_engine.environment import load_settings
 from lora_engine.errors import EngineError, InvalidInput
-from lora_engine.settings import load_settings
 from lora_engine.spec import RunSpec, parse_spec
 from pages.calculator import form, parameter_count, whole_model
 from pages.shared.train_link import address_of, spec_in_address

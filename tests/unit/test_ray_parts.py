@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from lora_engine.environment import load_settings
 from lora_engine.errors import EngineError, InvalidInput, Unreadable
 from lora_engine.run_folder import RunDirectory
 from lora_engine.runs.launchers import refuse_unconfigured, versions
@@ -30,7 +31,6 @@ from lora_engine.runs.launchers.ray.tenancy import (
     write_heartbeat,
     write_tenancy,
 )
-from lora_engine.settings import load_settings
 from lora_engine.spec import RunSpec
 
 

@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
+from lora_engine.environment import load_settings
 from lora_engine.errors import EngineError, InvalidInput
 from lora_engine.runs.launchers import refuse_unconfigured
 from lora_engine.runs.launchers.ray.storage import open_storage
-from lora_engine.settings import load_settings
 from lora_engine.spec import ExtensionSpec, RunSpec
 
 

@@ -28,7 +28,7 @@ def lookup(host, *args, **kwargs):
 socket.socket.connect, socket.getaddrinfo = connect, lookup
 
 import app
-from lora_engine.settings import load_settings
+from lora_engine.environment import load_settings
 from starlette.testclient import TestClient
 
 with TestClient(app.create_app(load_settings()), headers={"host": "127.0.0.1"}) as client:

@@ -2,8 +2,8 @@
 
 import pytest
 
+from lora_engine.environment import load_settings
 from lora_engine.errors import InvalidInput
-from lora_engine.settings import load_settings
 
 
 def test_models_live_beside_the_data_unless_said_otherwise(tmp_path):

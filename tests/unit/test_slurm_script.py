@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from lora_engine.environment import load_settings
 from lora_engine.errors import EngineError, InvalidInput
 from lora_engine.run_folder import RunDirectory
 from lora_engine.runs.launchers import refuse_unconfigured
 from lora_engine.runs.launchers.slurm.client import NoAnswer, Refused, SlurmClient
 from lora_engine.runs.launchers.slurm.script import job_options, job_script
 from lora_engine.runs.launchers.versions import packages_here
-from lora_engine.settings import Settings, load_settings
+from lora_engine.settings import Settings
 from lora_engine.spec import spec_from
 
 NAME = "x'; touch $(id)\n#SBATCH --wrap=`id`"

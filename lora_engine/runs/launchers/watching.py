@@ -17,12 +17,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from lora_engine.environment import load_settings
 from lora_engine.language import remembering
 from lora_engine.run_folder import RunDirectory, name_worker
 from lora_engine.runs.launcher import PROJECT_ROOT, HeldRun
 from lora_engine.runs.launchers.interface import Stop
 from lora_engine.runs.launchers.trouble import clear_trouble
-from lora_engine.settings import Settings, environment_names, load_settings
+from lora_engine.settings import Settings, environment_names
 
 SIGNALS = {Stop.SAVE: signal.SIGTERM, Stop.NOW: signal.SIGINT}
 LOOK_S = 0.1
