@@ -13,6 +13,7 @@ from lora_engine.errors import Conflict, Unreadable
 from lora_engine.files import move
 from lora_engine.language import tr, translatable
 from lora_engine.run_folder import RunDirectory, RunLock, try_lock
+from lora_engine.runs.launchers import forgetting_elsewhere
 from lora_engine.runs.states import state_name
 from lora_engine.runs.store import RunStore
 from lora_engine.settings import Settings
@@ -34,6 +35,7 @@ def delete_run(run_id: str, store: RunStore, settings: Settings) -> None:
             tr(CANCEL_FIRST),
         )
     try:
+        forget_elsewhere = forgetting_elsewhere(RunDirectory(folder), settings)
         # Nobody can start it while the lock is held, so what the list says stays true.
         if not store.remove(run_id):
             raise Conflict(
@@ -45,6 +47,7 @@ def delete_run(run_id: str, store: RunStore, settings: Settings) -> None:
                 tr(CANCEL_FIRST),
             )
         _remove_folder(settings, record.id)
+        forget_elsewhere()
     finally:
         if lock is not None:
             lock.close()

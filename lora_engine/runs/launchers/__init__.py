@@ -12,6 +12,7 @@ versions       the packages' versions here, and where a node's differ
 
 from lora_engine.runs.launchers.choice import (
     configured_launchers,
+    forgetting_elsewhere,
     launchers_elsewhere,
     refuse_held_elsewhere,
     refuse_unconfigured,
@@ -29,6 +30,7 @@ __all__ = [
     "Stop",
     "Watched",
     "configured_launchers",
+    "forgetting_elsewhere",
     "launchers_elsewhere",
     "read_queue",
     "read_trouble",

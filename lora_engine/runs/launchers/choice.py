@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 
 from lora_engine.errors import Conflict, EngineError
 from lora_engine.language import tr
@@ -10,12 +11,15 @@ from lora_engine.run_folder import RunDirectory
 from lora_engine.runs.launchers.interface import Launcher
 from lora_engine.runs.launchers.local import LocalLauncher
 from lora_engine.runs.launchers.ray.brought import refuse_unbringable
+from lora_engine.runs.launchers.ray.forgetting import storage_of
 from lora_engine.runs.launchers.ray.launcher import RayLauncher
 from lora_engine.runs.launchers.ray.storage import open_storage
 from lora_engine.runs.launchers.slurm.launcher import SlurmLauncher
 from lora_engine.runs.launchers.slurm.ownership import job_that_trains
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
+
+log = logging.getLogger(__name__)
 
 
 def launchers_elsewhere(settings: Settings) -> Mapping[str, Launcher]:
@@ -58,6 +62,22 @@ def refuse_unconfigured(spec: RunSpec, settings: Settings) -> None:
                 "Or set launcher to local."
             ),
         )
+
+
+def forgetting_elsewhere(directory: RunDirectory, settings: Settings) -> Callable[[], None]:
+    """Asked while a run's folder is there; what is to be called when the run was deleted, so that
+    its place forgets it too. The run is gone whether or not that can be begun."""
+    storage = storage_of(directory, settings)
+
+    def forget() -> None:
+        if storage is None:
+            return
+        try:
+            RayLauncher(settings).forget(directory.path.name, storage)
+        except OSError as error:
+            log.error("run %s stays in %s: %s", directory.path.name, storage, error)
+
+    return forget
 
 
 def refuse_held_elsewhere(directory: RunDirectory, spec: RunSpec) -> None:

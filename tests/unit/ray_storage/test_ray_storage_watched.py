@@ -98,7 +98,7 @@ def test_a_watched_run_is_brought_fetched_and_removed_from_the_storage(watch, lo
     watch.follow(resume=False)
     assert local.result() == ENDED
     assert local.metrics_path.read_text() == '{"a": 1}\n'
-    assert read_tenancy(local) == Tenancy(token=2)
+    assert read_tenancy(local) == Tenancy(token=2, storage=f"file://{tmp_path}/storage")
     assert not (tmp_path / "storage/runs/a-run").exists()
     assert list((tmp_path / "storage/content").iterdir())
 
@@ -129,7 +129,7 @@ def test_a_run_that_is_stopped_while_its_files_are_sent_has_no_job(watch, local)
     watch._ear.asked = signal.SIGTERM
     watch.follow(resume=False)
     assert watch._client.submitted == []
-    assert read_tenancy(local) == Tenancy(token=2)
+    assert (read_tenancy(local).token, read_tenancy(local).job) == (2, None)
     assert local.result() is None
 
 

@@ -6,6 +6,8 @@ code      this program as the zip archive that a job runs
 tenancy   whose job may write in a run's folder, and whether it still does: token and heartbeat
 storage   what fsspec opens, with files in pieces under their hashes
 command   what a job is told: its command and its environment
+shared_content  what several runs may refer to there, and its end when none does
+forgetting  the process here that lets a storage forget deleted runs
 brought   what a job takes from a storage: spec, base, sets, checkpoints
 returned  what a job gives to a storage, and how it comes here
 apart     both ends of a job over a storage, with its token and heartbeat

@@ -1,9 +1,9 @@
 """The two ends of a run whose node does not see its folder: `Here` and `There`, over a storage.
 
-content/<hash>                 pieces of bases, sets and checkpoints, each once
+content/, lists/               what the job takes: see `shared_content`
 runs/ID/token.json             the newest token
-runs/ID/<token>/brought.json   what the job takes           heartbeat.json  its sign of life
-runs/ID/<token>/stop           it is to stop and save       index.json, pieces/  what it left
+runs/ID/<token>/stop           it is to stop and save       heartbeat.json  its sign of life
+runs/ID/<token>/index.json, pieces/                         what it left
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from pydantic import BaseModel, ConfigDict
 
 from lora_engine.language import tr
 from lora_engine.run_folder import RunDirectory
-from lora_engine.runs.launchers.ray.brought import MANIFEST, bring, take
+from lora_engine.runs.launchers.ray.brought import MANIFEST, bring, keep_listed, take
 from lora_engine.runs.launchers.ray.returned import Giver, Taker, newest_step
+from lora_engine.runs.launchers.ray.shared_content import list_name, lists_of
 from lora_engine.runs.launchers.ray.storage import (
     Between,
     Storage,
@@ -83,6 +84,7 @@ class Here:
         self._directory, self._storage, self._settings = directory, storage, settings
         self._run = f"runs/{directory.path.name}"
         self._name = f"{self._run}/{token}"
+        self._list = list_name(directory.path.name, token)
         self._taker = Taker(directory, storage, self._name, settings.ray_storage_mb)
 
     def write_token(self, token: int) -> None:
@@ -109,8 +111,7 @@ class Here:
 
     def bring(self, resume: bool, between: Between) -> None:
         """Raises what `between` raises, too."""
-        name = f"{self._name}/brought.json"
-        bring(self._directory, name, self._storage, self._settings, resume, between)
+        bring(self._directory, self._list, self._storage, self._settings, resume, between)
 
     def heartbeat(self) -> Heartbeat | None:
         """None where there is none, or where it is just being written."""
@@ -129,6 +130,10 @@ class Here:
     def clear(self) -> None:
         """All that the run left is here: remove it there. A job that still lives ends by it."""
         self._storage.remove(self._run)
+        for name in lists_of(self._storage, self._directory.path.name):
+            if name != self._list:
+                self._storage.remove(name)
+        keep_listed(self._list, self._storage)
 
 
 def end_of(directory: RunDirectory, tenancy: Tenancy, settings: Settings) -> Here | Shared:
@@ -145,6 +150,7 @@ class There:
         self._storage, self._token, self._folder = storage, token, folder
         self._run = f"runs/{run}"
         self._name = f"{self._run}/{token}"
+        self._list = list_name(run, token)
         self._beat, self._beaten_at = 0, -EVERY_S
         self._exchanged_at = -EVERY_S
         self.directory = RunDirectory(folder / "runs" / run)
@@ -159,8 +165,8 @@ class There:
             self.beat()
 
         self.directory.path.mkdir(parents=True, exist_ok=True)
-        name = f"{self._name}/brought.json"
-        renaming = take(name, self._storage, self.directory, self._folder / "inputs", between)
+        inputs = self._folder / "inputs"
+        renaming = take(self._list, self._storage, self.directory, inputs, between)
         self._giver = Giver(self.directory, self._storage, self._name, renaming)
 
     def beat(self) -> None:

@@ -1,6 +1,6 @@
 """What a run's job needs on its node: its spec, its base, sets and checkpoint, through a storage.
 
-Here `bring` puts them there and writes a list of them; on the node `take` makes a folder of them.
+Here `bring` writes a list of them and puts them there; on the node `take` makes a folder of them.
 Its spec names what it names by the paths of the node. A checkpoint knows the spec it belongs to,
 so it is told the other one on either way.
 """
@@ -22,19 +22,20 @@ from lora_engine.errors import EngineError, NotFound
 from lora_engine.files import write_atomically
 from lora_engine.language import tr
 from lora_engine.run_folder import RunDirectory
+from lora_engine.runs.launchers.ray.shared_content import CONTENT, wait_for_sweeps
 from lora_engine.runs.launchers.ray.storage import (
     Between,
     Storage,
     StorageTrouble,
     StoredFile,
     refuse_outside,
+    stored_as,
 )
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
 from lora_engine.training.checkpointing.checkpoints import Manifest
 from lora_engine.training.checkpointing.identity import spec_fields, spec_hash
 
-CONTENT = "content"
 MANIFEST = "manifest.json"
 MB = 1_000_000
 
@@ -105,7 +106,8 @@ def bring(
     resume: bool,
     between: Between,
 ) -> None:
-    """Put what the run's job needs into the storage; the list of it, under `name`, comes last.
+    """Put what the run's job needs into the storage. The list of it, under `name`, comes first:
+    what it names is then removed by nobody.
 
     Raises StorageTrouble, what `between` raises, and NotFound and EngineError as those who look for
     base, sets and adapter.
@@ -125,22 +127,42 @@ def bring(
             tr("Name the base by its hub id, or raise the limit."),
         )
 
-    def sent(path: Path) -> StoredFile:
-        return storage.put_file(CONTENT, path, between)
+    to_send: list[tuple[Path, StoredFile]] = []
+
+    def stored(path: Path) -> StoredFile:
+        to_send.append((path, stored_as(path, between)))
+        return to_send[-1][1]
 
     try:
         paths = tuple(
-            BroughtPath(named=one, name=path.name, files={n: sent(p) for n, p in _files(path)})
+            BroughtPath(named=one, name=path.name, files={n: stored(p) for n, p in _files(path)})
             for one, path in named.items()
         )
-        files = {path.relative_to(directory.path).as_posix(): sent(path) for path in folder}
+        files = {path.relative_to(directory.path).as_posix(): stored(path) for path in folder}
+        list_of_all = Brought(spec=spec, paths=paths, folder=files)
+        storage.write(name, list_of_all.model_dump_json().encode())
+        wait_for_sweeps(storage, between)
+        for path, listed in to_send:
+            if storage.put_file(CONTENT, path, between) != listed:
+                raise EngineError(
+                    tr("{path} changed while it was sent.", path=path),
+                    tr("Start the run again when nothing writes there."),
+                )
     except OSError as error:
         raise EngineError(
             tr("A file of the run cannot be read: {reason}.", reason=error),
             tr("See that its base and sets are still there, and start it again."),
         ) from error
-    list_of_all = Brought(spec=spec, paths=paths, folder=files)
-    storage.write(name, list_of_all.model_dump_json().encode())
+
+
+def keep_listed(name: str, storage: Storage) -> None:
+    """Of a run that is over its base and sets stay listed, for its next job and for other runs; its
+    checkpoints lie here. Raises StorageTrouble."""
+    content = storage.read(name)
+    if content is None:
+        return
+    listed = Brought.model_validate_json(content)
+    storage.write(name, listed.model_copy(update={"folder": {}}).model_dump_json().encode())
 
 
 def take(

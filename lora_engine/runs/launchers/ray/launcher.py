@@ -9,13 +9,21 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
+import threading
 from collections.abc import Sequence
 
 from lora_engine.devices import CPU
 from lora_engine.errors import Unreadable
 from lora_engine.run_folder import RunDirectory, is_alive
-from lora_engine.runs.launcher import HeldRun, signal_worker, worker_environment
+from lora_engine.runs.launcher import (
+    PROJECT_ROOT,
+    HeldRun,
+    signal_worker,
+    worker_environment,
+)
 from lora_engine.runs.launchers.interface import Order, Stop, Watched
+from lora_engine.runs.launchers.ray.forgetting import LOG, note
 from lora_engine.runs.launchers.ray.tenancy import read_tenancy
 from lora_engine.runs.launchers.watching import SIGNALS, settings_of, start_watcher
 from lora_engine.settings import Settings
@@ -36,12 +44,28 @@ class RayLauncher:
         """Start the process that submits the run's job, or takes it up, and watches it."""
         (run,) = runs
         environment = worker_environment(os.environ, self._settings, CPU)
-        environment |= settings_of(self.name, self._settings) | self._access()
+        environment |= settings_of(self.name, self._settings)
+        if self._settings.ray_storage is not None:
+            environment |= self._access()
         return start_watcher("lora_engine.runs.launchers.ray.watch", run, environment, order.resume)
 
+    def forget(self, run: str, storage: str) -> None:
+        """Of a deleted run: let a process remove what its storage keeps. Raises OSError."""
+        note(run, storage, self._settings)
+        environment = worker_environment(os.environ, self._settings, CPU) | self._access()
+        with (self._settings.data_dir / LOG).open("ab") as log_file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "lora_engine.runs.launchers.ray.forgetting"],
+                cwd=PROJECT_ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log_file,
+                stderr=log_file,
+                start_new_session=True,
+            )
+        threading.Thread(target=process.wait, name="ray-forgets", daemon=True).start()
+
     def _access(self) -> dict[str, str]:
-        if self._settings.ray_storage is None:
-            return {}
         return {name: value for name, value in os.environ.items() if name.startswith(ACCESS)}
 
     def poll(self, directory: RunDirectory) -> Watched:

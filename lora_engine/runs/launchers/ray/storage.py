@@ -12,6 +12,7 @@ import re
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -125,6 +126,16 @@ class Storage:
         except Exception as error:
             raise self._trouble(error) from error
 
+    def modified(self, name: str) -> datetime | None:
+        """When it was written, by the storage's clock; None where it is gone or tells no time."""
+        try:
+            found: datetime = self._filesystem.modified(self._path(name))
+        except (FileNotFoundError, NotImplementedError):
+            return None
+        except Exception as error:
+            raise self._trouble(error) from error
+        return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
     def remove(self, name: str) -> None:
         """Remove what lies under a name, a folder with all that is in it."""
         try:
@@ -233,6 +244,16 @@ def open_storage(url: str) -> Storage:
             tr("Correct the URL, and the access that this machine has."),
         ) from error
     return Storage(filesystem, root, url)
+
+
+def stored_as(path: Path, between: Between) -> StoredFile:
+    """What a file's pieces are, without sending them. Raises OSError."""
+    pieces = []
+    with path.open("rb") as file:
+        while content := file.read(PIECE_BYTES):
+            pieces.append(Piece(sha256=hashlib.sha256(content).hexdigest(), size=len(content)))
+            between()
+    return StoredFile(pieces=tuple(pieces))
 
 
 def refuse_outside(name: str) -> str:

@@ -26,7 +26,7 @@ Document = TypeVar("Document", bound=BaseModel)
 
 class Tenancy(BaseModel):
     """The newest token. job: the one that has it, until somebody has seen its end. storage: where
-    that job gives what it makes; None where it sees the run's folder."""
+    that job, or the last one, gives what it makes; None where it sees the run's folder."""
 
     token: int = 0
     job: str | None = None

@@ -275,7 +275,8 @@ class Watch:
         self._directory.clear_stop_request()
 
     def _fence(self, token: int) -> None:
-        write_tenancy(self._directory, Tenancy(token=token))
+        storage = read_tenancy(self._directory).storage  # where what it took lies
+        write_tenancy(self._directory, Tenancy(token=token, storage=storage))
         self._said(lambda: self._end.write_token(token))
 
     def _fail(self, problem: RunProblem) -> None:
