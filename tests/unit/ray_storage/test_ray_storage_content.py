@@ -10,6 +10,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from lora_engine.engine import Engine
+from lora_engine.environment import load_settings
 from lora_engine.errors import EngineError
 from lora_engine.run_folder import RunDirectory
 from lora_engine.runs.launchers.ray import forgetting, shared_content
@@ -18,7 +19,6 @@ from lora_engine.runs.launchers.ray.shared_content import forget_run, sweep
 from lora_engine.runs.launchers.ray.storage import Storage, StorageTrouble
 from lora_engine.runs.launchers.ray.tenancy import Tenancy, write_tenancy
 from lora_engine.runs.store import RunStore
-from lora_engine.settings import load_settings
 from lora_engine.spec import RunSpec
 from tests.training_runs import tiny_spec
 

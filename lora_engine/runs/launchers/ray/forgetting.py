@@ -13,6 +13,7 @@ import logging
 import sys
 from pathlib import Path
 
+from lora_engine.environment import load_settings
 from lora_engine.errors import EngineError, Unreadable
 from lora_engine.files import write_atomically
 from lora_engine.run_folder import RunDirectory
@@ -20,7 +21,7 @@ from lora_engine.runs.launchers.ray.shared_content import forget_run, sweep
 from lora_engine.runs.launchers.ray.storage import open_storage
 from lora_engine.runs.launchers.ray.tenancy import read_tenancy
 from lora_engine.scrubbing import scrub_output
-from lora_engine.settings import Settings, load_settings
+from lora_engine.settings import Settings
 
 log = logging.getLogger("ray.forgetting")
 NOTES, LOG = "ray_forget", "ray_forget.log"
