@@ -45,14 +45,14 @@ def create_app(
     who they are, where they are asked. The engine's supervisor runs from the app's start to its
     stop.
     """
-    from pages.shared import building, first_screen, languages, security, uploads
+    from pages.shared import building, first_screen, languages, quiet_gradio, security, uploads
 
-    security.quiet_environment(settings.data_dir)
+    quiet_gradio.quiet_environment(settings.data_dir)
 
     from lora_engine.engine import Engine
     from pages.spectrum.matrix_cache import MatrixCache
 
-    security.refuse_outside_downloads()
+    quiet_gradio.refuse_outside_downloads()
     uploads.delete_what_is_cut_off()
     engine = Engine(settings)
     cache = MatrixCache(settings.max_matrices_mb * security.MEGABYTE)
@@ -218,7 +218,7 @@ def build_dashboard(engine: Engine, cache: MatrixCache) -> gr.Blocks:
         spectrum,
         train,
     )
-    from pages.shared import building, security
+    from pages.shared import building, quiet_gradio
 
     first = calculator.build(engine)
     others = [
@@ -229,7 +229,7 @@ def build_dashboard(engine: Engine, cache: MatrixCache) -> gr.Blocks:
         (COMPARE, compare.build(engine)),
         (ADAPTERS, adapters.build(engine)),
     ]
-    kept_s = security.UPLOADS_KEPT_S
+    kept_s = quiet_gradio.UPLOADS_KEPT_S
     with gr.Blocks(
         title=f"{tr(CALCULATOR.title)} · Rankscope",
         analytics_enabled=False,

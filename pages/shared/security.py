@@ -1,21 +1,16 @@
-"""The guard in front of every request, and the settings that keep this machine quiet.
+"""The guard in front of every request.
 
 Gradio checks neither Host nor Origin, accepts uploads of any size and can fetch any public URL
 for whoever asks. `Guard` is an ASGI middleware that refuses those before Gradio sees them, and
-puts a Content-Security-Policy on every answer, so the browser too talks to this server only.
-Its rules hold for the dashboard of every language.
-This module knows nothing of pages and does not import gradio: `quiet_environment` must run
-before gradio is imported.
+puts the safety headers on every answer. Its rules hold for the dashboard of every language. This
+module knows nothing of pages and does not import gradio.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
-import os
-import time
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -23,6 +18,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pages.shared.answer_headers import answer_headers
 from pages.shared.languages import without_prefix
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -32,46 +28,7 @@ MAX_BODY_BYTES = 8 * MEGABYTE  # of a request that is no upload: form values and
 THROWN_AWAY_BYTES, THROWN_AWAY_S = 64 * MEGABYTE, 10
 """Of a request that is refused as too large: what is still taken before the connection closes."""
 MULTIPART_BYTES = 4096  # what a multipart envelope adds to one file
-UPLOADS_KEPT_S = 86_400
 UPLOAD_PATHS = frozenset({"/gradio_api/upload", "/gradio_api/upload/"})
-
-QUIET = {
-    "GRADIO_ANALYTICS_ENABLED": "False",
-    "GRADIO_RUN_HISTORY": "False",
-    "GRADIO_MCP_SERVER": "False",
-    "GRADIO_SSR_MODE": "False",
-    "GRADIO_SHARE": "False",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-}
-
-# 'unsafe-inline' and 'unsafe-eval': Gradio's page has inline scripts, and gr.HTML compiles its
-# template and its script with Function. What they load and where they connect stays here.
-CONTENT_SECURITY_POLICY = "; ".join(
-    [
-        "default-src 'self'",
-        "script-src 'self' 'unsafe-inline' 'unsafe-eval'",
-        "style-src 'self' 'unsafe-inline'",
-        "img-src 'self' data: blob:",
-        "font-src 'self' data:",
-        "media-src 'self' data: blob:",
-        "connect-src 'self'",
-        "worker-src 'self' blob:",
-        "frame-src 'none'",
-        "object-src 'none'",
-        "base-uri 'self'",
-        "form-action 'self'",
-        "frame-ancestors 'none'",
-    ]
-)
-ANSWER_HEADERS = {
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    # With "no-referrer" a browser hides the Origin of our own forms too.
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
 
 # The operations under /gradio_api that the dashboard uses; the rest (proxy, code editing, run
 # history, recordings, profiling) is refused.
@@ -82,45 +39,6 @@ GRADIO_OPERATIONS = frozenset(
         *("app_id", "heartbeat", "startup-events", "login_check", "user"),
     }
 )
-
-
-def quiet_environment(data_dir: Path) -> None:
-    """Switch off every call that gradio or the hub client makes of its own accord.
-
-    Call it before gradio is imported. Uploads and Gradio's copies go under `data_dir`; those of
-    an earlier day are removed (an upload that was cut off leaves its part behind).
-    """
-    temporary = data_dir / "gradio"
-    temporary.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _sweep(temporary, older_than_s=UPLOADS_KEPT_S)
-    os.environ.update(QUIET)
-    os.environ["GRADIO_TEMP_DIR"] = str(temporary)
-
-
-def _sweep(folder: Path, older_than_s: float) -> None:
-    """Remove old files under `folder`, and the folders that are empty then."""
-    before = time.time() - older_than_s
-    for path in sorted(folder.rglob("*"), reverse=True):  # what is inside comes first
-        if path.is_dir() and not path.is_symlink():
-            if not any(path.iterdir()):
-                path.rmdir()
-        elif path.lstat().st_mtime < before:
-            path.unlink()
-
-
-def refuse_outside_downloads() -> None:
-    """Make Gradio refuse a file given as a URL, which it would otherwise fetch itself."""
-    from gradio import processing_utils
-
-    processing_utils.async_ssrf_protected_download = _no_download
-
-
-async def _no_download(url: str, cache_dir: str) -> str:
-    from gradio.exceptions import InvalidPathError
-
-    raise InvalidPathError(
-        f"Files are not fetched from the network, and {url[:200]!r} is one. Upload the file."
-    )
 
 
 def host_name(netloc: str) -> str | None:
@@ -148,16 +66,6 @@ def _is_address(host: str | None) -> bool:
     except ValueError:
         return False
     return True
-
-
-def answer_headers(frame_ancestors: Sequence[str] = ()) -> Mapping[str, str]:
-    """The safety headers; sites that may frame the dashboard are named, else none may."""
-    if not frame_ancestors:
-        return ANSWER_HEADERS
-    named = f"frame-ancestors {' '.join(frame_ancestors)}"
-    policy = CONTENT_SECURITY_POLICY.replace("frame-ancestors 'none'", named)
-    kept = {name: value for name, value in ANSWER_HEADERS.items() if name != "X-Frame-Options"}
-    return {**kept, "Content-Security-Policy": policy}
 
 
 class Refusal(Exception):

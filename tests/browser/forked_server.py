@@ -92,9 +92,9 @@ def main() -> None:
 
 
 def _import_everything(folder: Path):
-    from pages.shared import security
+    from pages.shared import quiet_gradio
 
-    security.quiet_environment(folder)  # before gradio comes, as the app itself does
+    quiet_gradio.quiet_environment(folder)  # before gradio comes, as the app itself does
 
     import app
     import pages.shared.wiring  # noqa: F401

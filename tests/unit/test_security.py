@@ -16,9 +16,9 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from pages.shared import security
+from pages.shared import quiet_gradio
+from pages.shared.answer_headers import ANSWER_HEADERS
 from pages.shared.security import (
-    ANSWER_HEADERS,
     MEGABYTE,
     MULTIPART_BYTES,
     THROWN_AWAY_BYTES,
@@ -216,7 +216,7 @@ def _refused(path: str, headers: list[tuple[bytes, bytes]]) -> tuple[int, int]:
 def test_what_uploads_left_behind_is_swept_after_a_day(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in security.QUIET:
+    for name in quiet_gradio.QUIET:
         monkeypatch.setenv(name, "")  # put back when the test ends
     folder = tmp_path / "gradio"
     for age_h in (1, 25):
@@ -225,7 +225,7 @@ def test_what_uploads_left_behind_is_swept_after_a_day(
         left.write_text("a,b")
         os.utime(left, times=(time.time() - 3600 * age_h,) * 2)
 
-    security.quiet_environment(tmp_path)
+    quiet_gradio.quiet_environment(tmp_path)
 
     assert [path.name for path in folder.iterdir()] == ["1"]
     assert os.environ["GRADIO_TEMP_DIR"] == str(folder)
