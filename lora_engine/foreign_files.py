@@ -37,6 +37,8 @@ _SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", translatable("a PNG picture")),
     (b"\xff\xd8\xff", translatable("a JPEG picture")),
     (b"GIF8", translatable("a GIF picture")),
+    (b"\xff\xfe\x00\x00", translatable("text in UTF-32")),
+    (b"\x00\x00\xfe\xff", translatable("text in UTF-32")),
     (b"II*\x00", translatable("a TIFF picture")),
     (b"MM\x00*", translatable("a TIFF picture")),
     (b"RIFF", translatable("a RIFF file (WebP, WAV)")),
@@ -59,6 +61,7 @@ _CONVERSIONS = (
     ("Excel", translatable("Save the sheet as CSV UTF-8.")),
     ("OpenDocument", translatable("Save the sheet as CSV.")),
     ("Office", translatable("Save the sheet as CSV UTF-8.")),
+    ("UTF-32", translatable("Save it as UTF-8.")),
     ("LFS", translatable("Run `git lfs pull` where it was cloned, or download the file itself.")),
     ("web page", translatable("Download the file itself, signed in where that is needed.")),
     (

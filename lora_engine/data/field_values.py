@@ -9,6 +9,7 @@ import json
 from typing import Any
 
 from lora_engine.errors import EngineError
+from lora_engine.foreign_files import json_complaint
 from lora_engine.language import tr, translatable
 
 _KINDS = {
@@ -76,7 +77,9 @@ def json_of(value: Any, where: str) -> Any:
     try:
         return json.loads(value)
     except (ValueError, RecursionError) as error:
-        raise InvalidRow(tr("{where} is not JSON ({error})", where=where, error=error)) from None
+        raise InvalidRow(
+            tr("{where} is not JSON ({error})", where=where, error=json_complaint(error))
+        ) from None
 
 
 def as_json(value: Any, where: str) -> str:

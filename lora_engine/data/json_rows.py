@@ -200,7 +200,7 @@ def _values(
     problems = Problems()
     first = ""
     for number, line in enumerate(lines, start=1):
-        line = line.removesuffix("\n")
+        line = line.removesuffix("\n").removeprefix("\ufeff")  # files joined, each with its mark
         if not line.strip():
             continue
         if len(problems) == SHOWN:

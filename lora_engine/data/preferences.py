@@ -27,11 +27,18 @@ PAIRED = re.compile(
     r"(a|b|j|k|w|l|0|1|2)$"
 )
 VERDICTS = re.compile(
-    r"^(labels?|kto_(tag|label)|(is_)?desirable|is_chosen|is_preferred|thumbs_up|accepted|feedback)$"
+    r"^(labels?|kto_(tag|label)|(is_)?(desirable|good|accepted|approved|liked|preferred)|is_chosen|"
+    r"is_(helpful|acceptable)|thumbs_up|thumbs?|vote|verdict|feedback)$"
 )
 # A yes or no in words, which is one only of an answer: in other columns it may be a class.
-_YES = frozenset(("yes", "good", "desirable"))
-_NO = frozenset(("no", "bad", "undesirable"))
+_YES = frozenset(
+    ("yes", "good", "desirable", "chosen", "preferred", "accepted", "correct", "1.0", "👍")
+    + ("up", "thumbs up", "thumbs_up", "thumbsup", "like", "liked")
+)
+_NO = frozenset(
+    ("no", "bad", "undesirable", "rejected", "dispreferred", "incorrect", "wrong", "0.0", "👎")
+    + ("down", "thumbs down", "thumbs_down", "thumbsdown", "dislike", "disliked", "-1", "-1.0")
+)
 SCORES = re.compile(
     r"(^|_)(score|scores|reward|rewards|rating|ratings|margin|correct|verified|passed)(_|$)"
 )
@@ -72,12 +79,19 @@ def pair_columns(table: Table) -> dict[str, str]:
     fields = _first_with(table, chosen)
     if fields is None or (isinstance(fields[chosen], list) and len(fields[chosen]) > 1):
         return names
-    asked = next((name for name in ASKED if not is_empty(fields.get(name))), None)
+    asked = _asked_in(fields)
     if asked is not None:
         names["prompt"] = asked
-    if asked == "instruction" and "input" in table.names:
-        names["input"] = "input"
+    extra = next((name for name in table.names if plain_name(name) == "input"), None)
+    if asked is not None and plain_name(asked) == "instruction" and extra is not None:
+        names["input"] = extra
     return names
+
+
+def _asked_in(fields: dict[str, Any]) -> str | None:
+    """The column with what is asked, of those that hold something in this record."""
+    holding = {plain_name(name): name for name in fields if not is_empty(fields[name])}
+    return next((holding[name] for name in ASKED if name in holding), None)
 
 
 def verdict_column(table: Table, read: set[str], needs_a_no: bool = True) -> str | None:
@@ -98,8 +112,9 @@ def verdict_column(table: Table, read: set[str], needs_a_no: bool = True) -> str
 
 
 def verdict_of(value: Any) -> bool | None:
-    """Whether an answer is said to be good: a flag, or yes, good, desirable and their opposites."""
-    word = value.strip().lower() if isinstance(value, str) else None
+    """Whether an answer is said to be good: a flag, 1 and -1, or words such as yes and rejected."""
+    is_sign = isinstance(value, int | float) and value == -1
+    word = "-1" if is_sign else value.strip().lower() if isinstance(value, str) else None
     return True if word in _YES else False if word in _NO else flag_of(value)
 
 
@@ -188,11 +203,18 @@ def find_verdicts(table: Table, read: set[str]) -> Iterator[Finding]:
 
 
 def score_warnings(table: Table, read: set[str]) -> Iterator[str]:
-    """Warnings about columns that judge answers by a number, or by a no."""
+    """Warnings about columns that judge answers by a number, or by a no among other words."""
     for name in table.names:
-        if name in read or not SCORES.search(plain_name(name)):
+        if name in read:
             continue
-        rows = table.rows_where(name, lambda v: number_in(v) is not None and flag_of(v) is not True)
+        if SCORES.search(plain_name(name)):
+            rows = table.rows_where(
+                name, lambda v: number_in(v) is not None and flag_of(v) is not True
+            )
+        elif VERDICTS.match(plain_name(name)):
+            rows = table.rows_where(name, lambda value: verdict_of(value) is False)
+        else:
+            continue
         if rows:
             yield (
                 said(
@@ -220,7 +242,7 @@ def _how_to_learn(table: Table, better: Sequence[str]) -> str:
     chosen = better[0]
     fields = _first_with(table, chosen)
     assert fields is not None, "a column of answers holds some"
-    prompt = next((name for name in ASKED if not is_empty(fields.get(name))), None)
+    prompt = _asked_in(fields)
     turns = fields[chosen] if isinstance(fields[chosen], list) else []
     if len(turns) > 1 or (turns and prompt is None):
         mapping = f'"messages": "{chosen}"'

@@ -25,10 +25,18 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+# What stands in a text where other programs put a picture, a sound or a film.
+_PICTURE = re.compile(
+    r"<(image|img|video|audio)(_\d+)?>|<\|(image|video|audio)(_pad|_\d+)?\|>|<image_soft_token>|"
+    r"\bdata:(image|video|audio)/[\w.+-]+;base64,"
+)
+
+
 @dataclass(frozen=True)
 class RowProblems:
     """Numbers of rows: those that repeat an earlier one, those with an empty answer, those whose
-    text holds a control token of the model. writes_date: the template writes today's date.
+    text holds a control token of the model, those whose rejected answer is empty, and those whose
+    text stands for a picture, a sound or a film. writes_date: the template writes today's date.
     opened_mark: with what the template opens thoughts where it asks for an answer; empty where it
     does not. without_thoughts: the rows whose answers then have none."""
 
@@ -36,6 +44,8 @@ class RowProblems:
     empty_answers: tuple[int, ...]
     control_tokens: tuple[int, ...]
     writes_date: bool
+    empty_rejected: tuple[int, ...] = ()
+    pictures: tuple[int, ...] = ()
     opened_mark: str = ""
     without_thoughts: tuple[int, ...] = ()
 
@@ -52,6 +62,10 @@ def find_problems(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase) -> Ro
             rows[place].number for place in rows_with_tokens(rows, special_tokens_of(tokenizer))
         ),
         writes_date=template is not None and "strftime_now" in template.source,
+        empty_rejected=tuple(
+            row.number for row in rows if row.rejected and not _says_something(row.rejected[-1])
+        ),
+        pictures=tuple(row.number for row in rows if any(map(_PICTURE.search, _texts_of(row)))),
         opened_mark=opened,
         without_thoughts=tuple(row.number for row in rows if opened and _lacks_thoughts(row)),
     )
@@ -93,6 +107,17 @@ def _warnings(dataset: Dataset, measured_rows: int, found: RowProblems) -> Itera
     if found.empty_answers:
         empty = list_rows(found.empty_answers)
         yield tr("With an empty answer, which teaches to say nothing: {empty}.", empty=empty)
+    if found.empty_rejected:
+        empty = list_rows(found.empty_rejected)
+        yield tr(
+            "With an empty rejected answer, which compares with nothing: {empty}.", empty=empty
+        )
+    if found.pictures:
+        yield tr(
+            "With a mark such as <image> in the text, in whose place the model sees no picture, "
+            "sound or video: {list_rows}.",
+            list_rows=list_rows(found.pictures),
+        )
     if found.control_tokens:
         yield (
             tr(
@@ -145,17 +170,22 @@ def _lacks_thoughts(row: Row) -> bool:
 
 def _has_empty_answer(row: Row) -> bool:
     return any(
-        turn.role == "assistant"
-        and turn.is_learned
-        and not (turn.content.strip() or turn.reasoning or turn.tool_calls)
+        turn.role == "assistant" and turn.is_learned and not _says_something(turn)
         for turn in row.messages
     )
+
+
+def _says_something(turn: Message) -> bool:
+    return bool(turn.content.strip() or turn.reasoning or turn.tool_calls)
+
+
+def _texts_of(row: Row) -> list[str]:
+    return [row.text or "", *(message.content for message in row.messages)]
 
 
 def rows_with_tokens(rows: Sequence[Row], tokens: Sequence[str]) -> Iterator[int]:
     """Places of the rows whose own text holds one of the tokens."""
     pattern = re.compile("|".join(re.escape(token) for token in tokens if token) or "(?!)")
     for place, row in enumerate(rows):
-        texts = [row.text or "", *(message.content for message in row.messages)]
-        if any(pattern.search(text) for text in texts):
+        if any(map(pattern.search, _texts_of(row))):
             yield place

@@ -7,13 +7,13 @@ that a person names. Knows nothing of what a row's values hold.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lora_engine.data.chat_rows import HISTORY, SYSTEMS, TOOLS
 from lora_engine.data.column_meanings import CHATS, refuse_comparisons
 from lora_engine.data.field_values import UnknownFormat, keys_of
 from lora_engine.data.format_names import other_names
-from lora_engine.data.preferences import pair_columns, verdict_column
+from lora_engine.data.preferences import pair_columns, plain_name, verdict_column
 from lora_engine.data.records import Record
 from lora_engine.data.table import Table
 from lora_engine.data.turn_content import THOUGHT_KEYS
@@ -122,14 +122,35 @@ def _found_format(table: Table, source: str) -> Reading:
     """The format of the first record. Raises UnknownFormat where its columns are those of none."""
     first = table.records[0]
     fields = first.value if isinstance(first.value, dict) else {}
+    found = _format_of(fields) or _format_in_other_spelling(fields)
+    if found is None:
+        raise no_known_format(first, source)
+    return Reading(*found, is_mapped=False)
+
+
+def _format_of(fields: dict[str, Any]) -> tuple[str, dict[str, str]] | None:
+    """The format whose columns a record has, and the format's names to the record's."""
     for name, needed in NEEDED_COLUMNS.items():
         if all(column in fields for column in needed):
-            return Reading(name, other_names(name, fields), is_mapped=False)
+            return name, other_names(name, fields)
     found = other_names("auto", fields)
     for name, needed in NEEDED_COLUMNS.items():
         if found and set(needed) <= {*found, *fields}:
-            return Reading(name, found, is_mapped=False)
-    raise no_known_format(first, source)
+            return name, found
+    return None
+
+
+def _format_in_other_spelling(fields: dict[str, Any]) -> tuple[str, dict[str, str]] | None:
+    """As `_format_of` for names such as `Question` and `System prompt`; None where two columns
+    would have one name."""
+    spelled = {plain_name(name): name for name in fields}
+    found = _format_of({plain: fields[name] for plain, name in spelled.items()})
+    if found is None or len(spelled) < len(fields):
+        return None
+    format, names = found
+    own = (*NEEDED_COLUMNS[format], *_BESIDES.get(format, ()))
+    meant = {column: column for column in own if column in spelled} | names
+    return format, {column: spelled[n] for column, n in meant.items() if spelled[n] != column}
 
 
 def no_known_format(record: Record, source: str) -> EngineError:

@@ -137,3 +137,27 @@ def test_words_that_stand_for_nothing_are_kept_and_told_with_their_rows(read):
 
 def test_a_class_may_be_called_none(read):
     assert read('{"text": "Hi", "label": "None"}\n{"text": "Ho", "label": "a"}', {}).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("header", "format", "roles"),
+    [
+        ("System Prompt,Question,Answer", "prompt_completion", ["system", "user", "assistant"]),
+        ("INSTRUCTION,Input,Out-put,Output", "alpaca", ["user", "assistant"]),
+        ("Topic,Prompt,Chosen,Rejected", "preference", ["user", "assistant"]),
+    ],
+)
+def test_upper_case_and_spaces_in_usual_names_do_not_matter(read, header, format, roles):
+    dataset = read(f"{header}\n" + ",".join(f"{name}!" for name in header.split(",")), {}, "a.csv")
+    assert (dataset.format, [role for role, _ in turns(dataset)]) == (format, roles)
+    assert turns(dataset)[0][1].startswith(("System Prompt!", "INSTRUCTION!\n\nInput!", "Prompt!"))
+
+
+def test_two_spellings_of_one_name_are_refused(read):
+    with pytest.raises(EngineError, match="Question, question, Answer"):
+        read("Question,question,Answer\na,b,c\n", {}, "a.csv")
+
+
+def test_python_in_a_cell_is_told_as_such(read):
+    with pytest.raises(EngineError, match="row 1: .*single quotes"):
+        read("messages\n\"[{'role': 'user', 'content': 'Hi'}]\"\n", {}, "a.csv")

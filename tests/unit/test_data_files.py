@@ -188,6 +188,7 @@ SPELLINGS = {
     "disguised.jsonl": gzip.compress(lines(*PAIRS).encode()),
     "disguised.csv": gzip.compress(table().encode()),
     "unpacked.jsonl.gz": lines(*PAIRS),
+    "joined.jsonl": "\n".join("\ufeff" + lines(row) for row in PAIRS),
 }
 
 
@@ -246,6 +247,7 @@ BAD = {
     "deep": ("[" * 100_000, "a.json", "starts as a JSON array"),
     "not utf-8": (b'{"text": "caf\xe9"}', "a.jsonl", r"not UTF-8 text: byte 0xe9.*line 1"),
     "utf-16 cut off": ("a,b".encode("utf-16")[:-1], "a.csv", "UTF-16 that breaks off"),
+    "utf-32": ("a,b\n1,2".encode("utf-32"), "a.csv", "text in UTF-32.*Save it as UTF-8"),
     "windows": ("text\n\nGr\u00f6\u00dfe\n".encode("cp1252"), "a.csv", r"0xf6.*line 3 .*'\u00f6'"),
     "extension": ("x", "a.xlsx", r"\.xlsx; \.jsonl"),
     "bzip2": ("x", "a.jsonl.bz2", r"ends in \.bz2.*another archive"),

@@ -278,3 +278,28 @@ def test_usual_names_need_no_mapping(read, row, format, expected):
     assert turns(dataset) == [*expected, ("assistant", "Ho")]
     if not {"completion", "messages"} & set(row):
         assert any(name in note for name in row for note in dataset.notes)
+
+
+@pytest.mark.parametrize(
+    ("column", "yes", "no"),
+    [
+        ("label", 1, -1),
+        ("label", "1.0", "0.0"),
+        ("label", "chosen", "Rejected"),
+        ("feedback", "👍", "👎"),
+        ("Is good", 1, 0),
+        ("vote", "up", "down"),
+    ],
+)
+def test_verdicts_in_other_words_are_judgements_of_answers(read, column, yes, no):
+    chat = {"prompt": "Hi", "completion": "Ho"}
+    dataset = read({**chat, column: yes}, {**chat, column: no})
+    assert (dataset.format, [row.is_desirable for row in dataset.rows]) == ("kto", [True, False])
+
+
+def test_a_no_among_words_that_are_no_verdicts_is_told(read):
+    chat = {"prompt": "Hi", "completion": "Ho"}
+    rows = [{**chat, "label": word} for word in ("great", "bad", "rejected", "so so")]
+    (warning,) = read(*rows).warnings
+    assert "'label'" in warning
+    assert "2 rows (2, 3)" in warning

@@ -117,6 +117,24 @@ def test_duplicates_empty_answers_and_control_tokens_are_said(show):
     )
 
 
+def test_marks_in_whose_place_others_put_a_picture_are_said(show):
+    pairs = [
+        ("<image> What is it?", "a"),
+        ("b", "![](data:image/png;base64,iVBO)"),
+        ("<img src=x>", "c"),
+    ]
+    (warning,) = show(pairs).warnings
+    assert "no picture" in warning
+    assert "2 rows (1, 2)" in warning
+
+
+def test_an_empty_rejected_answer_is_said(show):
+    rows = "prompt,chosen,rejected\nHi,Ho,\nHa,He,No\n"
+    (warning,) = show(rows, name="pairs.csv").warnings
+    assert "rejected" in warning
+    assert "1 row (1)" in warning
+
+
 def test_rows_without_the_thoughts_that_the_template_opens_are_said(show, tokenizer, monkeypatch):
     opening = CHATML.replace("assistant\\n'", "assistant\\n<think>\\n'")
     assert opening != CHATML
