@@ -1,11 +1,12 @@
 """Runs as jobs of a real Slurm cluster of one node: the contract of launchers; told to make room,
-losing node and controller, followed again and cancelled while they wait, refused. Without Debian's
-packages (`make slurm`) the tests are skipped."""
+on a disk that fills, losing node and controller, followed again and cancelled while they wait,
+refused. Without Debian's packages (`make slurm`) the tests are skipped."""
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 from collections.abc import Iterator
@@ -19,7 +20,10 @@ from lora_engine.runs.launchers import waits_in_queue
 from lora_engine.runs.states import RunState
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
+from lora_engine.training.checkpointing.checkpoints import newest_valid_checkpoint
+from pages.runs.run_summary import heading
 from tests.launcher_contract import (
+    STEPS,
     LauncherContract,
     contract_spec,
     ended,
@@ -104,6 +108,28 @@ def test_without_node_and_controller_a_run_is_interrupted_and_goes_on_here(
     train_here(spec, directory.path, on_cluster, resume=True)
     alone, _ = train_here(spec, tmp_path / "alone", on_cluster)
     assert losses(directory) == losses(alone)
+
+
+def test_a_job_whose_disk_fills_says_so_and_goes_on_from_its_checkpoint(
+    on_cluster, engine, cluster, spec
+):
+    """A limit on the job's files stands for the disk: none may grow beyond what a result takes."""
+    directory = started(engine, spec)
+    job = suspended(directory)
+    saved = newest_valid_checkpoint(directory.checkpoints_path)
+    room = 4096
+    assert directory.metrics_path.stat().st_size > room
+    resource.prlimit(job.pid, resource.RLIMIT_FSIZE, (room, room))
+    job.resume()
+    assert ended(engine, directory) is RunState.FAILED, directory.log_tail()
+    error = directory.result().error
+    assert "disk is full" in error.problem
+    assert not error.is_bug
+    assert "disk is full" in heading(engine, engine.runs.get(directory.path.name))
+    kept = newest_valid_checkpoint(directory.checkpoints_path)
+    assert kept.progress.step >= saved.progress.step > 0
+    train_here(spec, directory.path, on_cluster, resume=True)
+    assert list(losses(directory)) == list(range(1, STEPS + 1))
 
 
 def test_a_job_that_waits_is_followed_again_and_cancelled(engine, cluster, spec):
