@@ -23,7 +23,7 @@ from lora_engine.compare.prompts.prompt_file import read_prompts
 from lora_engine.engine import Engine
 from lora_engine.environment import load_settings
 from lora_engine.generation.sampling import Sampling
-from lora_engine.runs.store import ACTIVE, RunState
+from lora_engine.runs.states import ACTIVE, RunState
 from lora_engine.spec import RunSpec, recipe_spec, spec_from
 from lora_engine.starter import DATASET_NAMES, heldout_path
 from lora_engine.starter.checks import (

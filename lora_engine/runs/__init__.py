@@ -6,6 +6,7 @@ sweep_folder.py      a sweep's own file: its spec, and the runs that it began wi
 submission.py        writes new runs and queues them, all or none
 view.py              a run as it is shown
 store.py             the list and its states, in SQLite
+record.py            a run as its row of the list says it
 states.py            the states, and which of them are active, resumable or over
 supervisor.py        keeps the list true to what the workers do, and starts the next run
 memory_room.py       is there memory for the next run, and what does it wait for?

@@ -15,8 +15,8 @@ from pydantic import ValidationError
 from lora_engine.errors import Conflict, FieldProblem, InvalidInput
 from lora_engine.language import tr, translatable
 from lora_engine.run_folder import MetricsRow
+from lora_engine.runs.record import RunRecord
 from lora_engine.runs.states import RunState, state_name
-from lora_engine.runs.store import RunRecord
 from lora_engine.spec import ExtensionSpec, RunSpec, field_problems, spec_from
 from lora_engine.training.learning_rate_schedule import learning_rate_at
 

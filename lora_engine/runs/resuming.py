@@ -21,7 +21,8 @@ from lora_engine.runs.launchers import (
     refuse_held_elsewhere,
     refuse_unconfigured,
 )
-from lora_engine.runs.store import RunRecord, RunStore
+from lora_engine.runs.record import RunRecord
+from lora_engine.runs.store import RunStore
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec, spec_from
 from lora_engine.training.preflight import check_run

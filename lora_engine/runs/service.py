@@ -18,6 +18,7 @@ from lora_engine.runs.deletion import delete_run
 from lora_engine.runs.extension import ExtensionPlan, plan_extension, refuse_unfinished
 from lora_engine.runs.launcher import shell_command
 from lora_engine.runs.memory_room import MemoryWait, read_wait
+from lora_engine.runs.record import RunRecord
 from lora_engine.runs.resuming import (
     Place,
     checked_to_go_on,
@@ -28,7 +29,7 @@ from lora_engine.runs.resuming import (
 from lora_engine.runs.run_files import RunFile, run_files
 from lora_engine.runs.stall_detection import Stall, find_stall
 from lora_engine.runs.states import RESUMABLE, RunState, state_name
-from lora_engine.runs.store import RunRecord, RunStore, no_such_run
+from lora_engine.runs.store import RunStore, no_such_run
 from lora_engine.runs.submission import new_id, queue_runs
 from lora_engine.runs.supervisor import Supervisor
 from lora_engine.runs.view import RunView, view_run

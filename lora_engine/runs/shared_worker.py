@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lora_engine.runs.store import RunRecord
+from lora_engine.runs.record import RunRecord
 from lora_engine.training.together import SharingKey, sharing_key
 
 MOST_RUNS = 16  # of one worker

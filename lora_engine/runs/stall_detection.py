@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from lora_engine.run_folder import MetricsRow, RunDirectory
 from lora_engine.runs.launcher import is_stopped
 from lora_engine.runs.launchers import read_queue
+from lora_engine.runs.record import RunRecord
 from lora_engine.runs.states import ACTIVE
-from lora_engine.runs.store import RunRecord
 
 LEAST_S = 30.0
 STEPS = 20  # an evaluation or a save takes less time than this many mean steps

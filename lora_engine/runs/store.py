@@ -12,22 +12,17 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from lora_engine.access import LOCAL, may_see, person_now
-from lora_engine.annotations import stored_tags
+from lora_engine.access import may_see, person_now
 from lora_engine.database import BUSY_TIMEOUT_S, Database, columns_of
-from lora_engine.errors import NotFound, Unreadable
+from lora_engine.errors import NotFound
 from lora_engine.language import tr, translatable
 from lora_engine.names import is_seen_whole
 from lora_engine.quotas import QueueQuota
+from lora_engine.runs.record import RunRecord, record_of
 from lora_engine.runs.states import ACTIVE, OVER, RESUMABLE, RunState
 from lora_engine.spec import RunSpec
-
-__all__ = ["ACTIVE", "OVER", "RESUMABLE", "RunRecord", "RunState", "RunStore"]
 
 REMEDY = translatable(
     "Runs that are going go on. Look whether the disk is full or another program holds the file, "
@@ -76,41 +71,6 @@ def add_owner(connection: sqlite3.Connection) -> None:
 
 
 MIGRATIONS = (create_runs, add_queue_places_and_notes, add_sweeps, add_owner)
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """A row of the list. Times are in seconds since the epoch.
-
-    spec: None where this program cannot read it, such as one with a later program's fields;
-    `problem` then says why. sweep: the id of the sweep that the run belongs to. owner: the name of
-    the person who submitted it.
-    """
-
-    number: int
-    id: str
-    name: str
-    state: RunState
-    spec: RunSpec | None
-    resume: bool
-    created_at: float
-    started_at: float | None
-    ended_at: float | None
-    device: str | None
-    note: str
-    tags: tuple[str, ...]
-    sweep: str | None = None
-    problem: str | None = None
-    owner: str = LOCAL.name
-
-    def readable_spec(self) -> RunSpec:
-        """The spec. Raises Unreadable."""
-        if self.spec is None:
-            raise Unreadable(
-                tr("Run {id}: {problem}", id=self.id, problem=self.problem),
-                tr("Use the Rankscope that made the run, or a later one."),
-            )
-        return self.spec
 
 
 class RunStore:
@@ -172,7 +132,7 @@ class RunStore:
             row = connection.execute("SELECT * FROM runs WHERE id = ?", (run_id,)).fetchone()
         if row is None or not may_see(row["owner"]):
             raise no_such_run(run_id)
-        return _record(row)
+        return record_of(row)
 
     def queue(self) -> list[RunRecord]:
         """The runs that wait, in the order in which they will start."""
@@ -331,54 +291,8 @@ def _waiting(connection: sqlite3.Connection) -> dict[str, int]:
 
 def _seen(rows: Iterable[sqlite3.Row]) -> list[RunRecord]:
     """Those that the person who acts may see."""
-    return [_record(row) for row in rows if may_see(row["owner"])]
+    return [record_of(row) for row in rows if may_see(row["owner"])]
 
 
 def _marks(values: Sequence[object]) -> str:
     return ",".join("?" * len(values))
-
-
-def _record(row: sqlite3.Row) -> RunRecord:
-    """The record of a row. What of it cannot be read is its `problem`, and no error.
-
-    A run in a state that only a later program knows is shown as failed; its row stays as it is.
-    """
-    problems = []
-    spec, tags = None, stored_tags(row["tags"])
-    try:
-        spec = RunSpec.model_validate_json(row["spec"])
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "spec"
-        problems.append(
-            tr("Its spec cannot be read ({where}: {why}).", where=where, why=first["msg"])
-        )
-    times = {name: row[name] for name in ("created_at", "started_at", "ended_at")}
-    wrong = [name for name, value in times.items() if not isinstance(value, float | None)]
-    wrong += [] if tags is not None else ["tags"]
-    wrong += [] if row["state"] in set(RunState) else ["state"]
-    problems += [
-        tr("Its {field} in the list cannot be read: {found}.", field=name, found=_shown(row[name]))
-        for name in wrong
-    ]
-    return RunRecord(
-        number=row["number"],
-        id=row["id"],
-        name=row["name"],
-        state=RunState.FAILED if "state" in wrong else RunState(row["state"]),
-        spec=spec,
-        resume=bool(row["resume"]),
-        created_at=0.0 if "created_at" in wrong else times["created_at"],
-        started_at=None if "started_at" in wrong else times["started_at"],
-        ended_at=None if "ended_at" in wrong else times["ended_at"],
-        device=row["device"],
-        note=row["note"],
-        tags=tags or (),
-        sweep=row["sweep"],
-        problem=" ".join(problems) or None,
-        owner=row["owner"],
-    )
-
-
-def _shown(value: object) -> str:
-    return f"{str(value)[:40]!r}"

@@ -39,9 +39,10 @@ from lora_engine.runs.launchers import (
     waits_in_queue,
 )
 from lora_engine.runs.memory_room import MemoryRoom, read_wait, say_wait
+from lora_engine.runs.record import RunRecord
 from lora_engine.runs.shared_worker import runs_of_next_worker
 from lora_engine.runs.states import ACTIVE, STOPPING, RunState
-from lora_engine.runs.store import RunRecord, RunStore
+from lora_engine.runs.store import RunStore
 from lora_engine.runs.sweep_folder import SweepFolder
 from lora_engine.settings import Settings
 

@@ -27,8 +27,9 @@ from lora_engine.language import tr
 from lora_engine.run_folder import RunDirectory
 from lora_engine.runs.deletion import delete_run
 from lora_engine.runs.launchers import refuse_held_elsewhere, refuse_unconfigured
+from lora_engine.runs.record import RunRecord
 from lora_engine.runs.states import OVER, RESUMABLE, STOPPING, RunState, state_name
-from lora_engine.runs.store import RunRecord, RunStore
+from lora_engine.runs.store import RunStore
 from lora_engine.runs.submission import new_id, queue_runs, undone_on_failure
 from lora_engine.runs.supervisor import Supervisor
 from lora_engine.runs.sweep_folder import RefusedRun, SweepFile, SweepFolder, SweptRun

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from lora_engine.errors import EngineError, Unreadable
 from lora_engine.run_folder import MetricsRow, RunDirectory, RunResult
 from lora_engine.runs.launchers import JobInQueue, LocalLauncher, read_queue, read_trouble
+from lora_engine.runs.record import RunRecord
 from lora_engine.runs.states import ACTIVE, RunState
-from lora_engine.runs.store import RunRecord
 
 
 @dataclass(frozen=True)

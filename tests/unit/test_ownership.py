@@ -26,7 +26,8 @@ from lora_engine.data.uploads import delete_upload, list_uploads, save_upload
 from lora_engine.engine import Engine
 from lora_engine.errors import EngineError, NotFound
 from lora_engine.export.written import WrittenExports
-from lora_engine.runs.store import RunState, RunStore
+from lora_engine.runs.states import RunState
+from lora_engine.runs.store import RunStore
 from lora_engine.runs.submission import queue_runs
 from lora_engine.settings import Settings
 from lora_engine.spec import DatasetSpec, RunSpec

@@ -7,7 +7,8 @@ from contextlib import closing
 import pytest
 
 from lora_engine.errors import EngineError, NotFound
-from lora_engine.runs.store import RunState, RunStore
+from lora_engine.runs.states import RunState
+from lora_engine.runs.store import RunStore
 from lora_engine.spec import RunSpec
 
 

@@ -9,8 +9,8 @@ import pytest
 from lora_engine.errors import Conflict, InvalidInput
 from lora_engine.run_folder import MetricsRow
 from lora_engine.runs.extension import plan_extension
+from lora_engine.runs.record import RunRecord
 from lora_engine.runs.states import RunState
-from lora_engine.runs.store import RunRecord
 from lora_engine.spec import RunSpec, spec_from
 from lora_engine.training.learning_rate_schedule import learning_rate_at
 from lora_engine.training.plan import make_plan

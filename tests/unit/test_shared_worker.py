@@ -2,9 +2,9 @@
 
 import itertools
 
+from lora_engine.runs.record import RunRecord
 from lora_engine.runs.shared_worker import MOST_RUNS, runs_of_next_worker
 from lora_engine.runs.states import RunState
-from lora_engine.runs.store import RunRecord
 from lora_engine.spec import RunSpec, spec_from
 
 numbers = itertools.count(1)
