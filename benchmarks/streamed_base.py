@@ -123,6 +123,25 @@ def make_model(folder: Path, shape: dict) -> None:
     config.save_pretrained(folder)
 
 
+def spec_document(options: argparse.Namespace) -> dict:
+    """The run's spec, of which `rows.jsonl` in the folder holds the rows."""
+    document = {
+        "base_model": str(options.folder / options.shape),
+        "dataset": {"source": str(options.folder / "rows.jsonl"), "eval_fraction": 0.0},
+        "method": {"rank": 8},
+        "optimization": {
+            "stream_base": True,
+            "precision": options.precision,
+            "batch_size": 2,
+            "gradient_accumulation": options.accumulation,
+            "max_steps": options.steps,
+        },
+    }
+    if options.quantized:
+        document["quantization"] = {"bits": 4}
+    return document
+
+
 def train(options: argparse.Namespace) -> dict:
     """In the limited process: the run's own steps, each timed, with the bytes that it read."""
     from lora_engine.run_folder import RunDirectory
@@ -136,23 +155,9 @@ def train(options: argparse.Namespace) -> dict:
 
     folder = options.folder
     (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows())))
-    document = {
-        "base_model": str(folder / options.shape),
-        "dataset": {"source": str(folder / "rows.jsonl"), "eval_fraction": 0.0},
-        "method": {"rank": 8},
-        "optimization": {
-            "stream_base": True,
-            "precision": options.precision,
-            "batch_size": 2,
-            "gradient_accumulation": options.accumulation,
-            "max_steps": options.steps,
-        },
-    }
-    if options.quantized:
-        document["quantization"] = {"bits": 4}
     settings = Settings(data_dir=folder / "data", models_dir=folder / "data", device="cpu")
     directory = RunDirectory(folder / f"run-{time.time_ns()}")
-    directory.create(spec_from(document))
+    directory.create(spec_from(spec_document(options)))
     started = time.perf_counter()
     run = prepare(directory, settings)
     skip_unused_imports([run.spec])

@@ -153,16 +153,7 @@ def advise(request: AdviceRequest) -> Advice:
     least = needed.rank if needed and needed.rank else 1
     likely = max(likely, 2 ** (least - 1).bit_length())
     if likely > largest:
-        remarks.append(
-            tr(
-                "Rank {likely} is called for; the smallest adapted matrix allows {largest}. Full "
-                "fine-tuning could learn more."
-                if least > largest
-                else "Rank {likely} is called for; the smallest adapted matrix allows {largest}.",
-                likely=likely,
-                largest=largest,
-            )
-        )
+        remarks.append(_more_than_fits(likely, largest, least))
         likely = largest
     low = min(max(likely // 2, least, 1), likely)
     high = min(likely * 2, largest)
@@ -202,6 +193,17 @@ def advise(request: AdviceRequest) -> Advice:
         memory=memory,
         rules=tuple(rules),
         remarks=tuple(remarks),
+    )
+
+
+def _more_than_fits(likely: int, largest: int, least: int) -> str:
+    return tr(
+        "Rank {likely} is called for; the smallest adapted matrix allows {largest}. Full "
+        "fine-tuning could learn more."
+        if least > largest
+        else "Rank {likely} is called for; the smallest adapted matrix allows {largest}.",
+        likely=likely,
+        largest=largest,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lora_engine.base_models.weight_files import listed
@@ -51,6 +51,30 @@ def refuse_incomplete(name: str, report: Mapping[str, Any], body: str = "") -> N
         log.warning(
             "%d tensors of %s are of no use here: %s", len(harmless), name, listed(harmless)
         )
+    found = _misfits(missing, other_shape, left_over)
+    if found:
+        raise EngineError(
+            tr(
+                "The checkpoint of {name} does not fit its model. {found}",
+                name=f"{name!r}",
+                found=" ".join(found),
+            ),
+            tr(
+                "Get the whole folder from its source again; config.json and the weights "
+                "must be of one model, and an adapter saved among them must be merged first."
+            ),
+        )
+
+
+def _misfits(
+    missing: Sequence[str],
+    other_shape: Sequence[tuple[str, Sequence[int], Sequence[int]]],
+    left_over: Sequence[str],
+) -> list[str]:
+    """A sentence for each kind of weights that do not fit.
+
+    other_shape: the weight, its shape in the checkpoint and that in the model.
+    """
     found = []
     if missing:
         found.append(
@@ -83,15 +107,4 @@ def refuse_incomplete(name: str, report: Mapping[str, Any], body: str = "") -> N
                 tensors=listed(left_over),
             )
         )
-    if found:
-        raise EngineError(
-            tr(
-                "The checkpoint of {name} does not fit its model. {found}",
-                name=f"{name!r}",
-                found=" ".join(found),
-            ),
-            tr(
-                "Get the whole folder from its source again; config.json and the weights "
-                "must be of one model, and an adapter saved among them must be merged first."
-            ),
-        )
+    return found

@@ -158,25 +158,32 @@ def globals_named(data: bytes):
     of the file (torch's old format has several)."""
     stream = io.BytesIO(data)
     for _ in range(LEGACY_PICKLES):
-        texts: list = []
-        memo: dict = {}
         try:
-            argument: Any
-            for code, argument, _ in pickletools.genops(stream):
-                if code.name in ("GLOBAL", "INST"):
-                    yield argument.replace(" ", ".", 1)
-                elif code.name == "STACK_GLOBAL" and len(texts) >= 2:
-                    yield ".".join(map(str, texts[-2:]))
-                elif "UNICODE" in code.name or code.name.endswith("STRING"):
-                    texts.append(argument)
-                elif code.name == "MEMOIZE":
-                    memo[len(memo)] = texts[-1] if texts else ""
-                elif code.name in ("BINPUT", "LONG_BINPUT", "PUT"):
-                    memo[int(argument)] = texts[-1] if texts else ""
-                elif code.name in ("BINGET", "LONG_BINGET", "GET") and int(argument) in memo:
-                    texts.append(memo[int(argument)])
+            yield from _globals_of_one_pickle(stream)
         except (ValueError, EOFError, LookupError, TypeError, AttributeError):
             return
+
+
+def _globals_of_one_pickle(stream: io.BytesIO):
+    """The names up to this pickle's end, which leaves the stream at the next one. STACK_GLOBAL
+    takes its module and name from the texts before it, which may come from the pickle's memo."""
+    texts: list = []
+    memo: dict = {}
+    argument: Any
+    for code, argument, _ in pickletools.genops(stream):
+        match code.name:
+            case "GLOBAL" | "INST":
+                yield argument.replace(" ", ".", 1)
+            case "STACK_GLOBAL" if len(texts) >= 2:
+                yield ".".join(map(str, texts[-2:]))
+            case "MEMOIZE":
+                memo[len(memo)] = texts[-1] if texts else ""
+            case "BINPUT" | "LONG_BINPUT" | "PUT":
+                memo[int(argument)] = texts[-1] if texts else ""
+            case "BINGET" | "LONG_BINGET" | "GET" if int(argument) in memo:
+                texts.append(memo[int(argument)])
+            case name if "UNICODE" in name or name.endswith("STRING"):
+                texts.append(argument)
 
 
 def refusal_of(error: Exception, file: str) -> dict:

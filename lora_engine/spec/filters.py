@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, field_validator, model_validator
 
 from lora_engine.language import tr
+from lora_engine.spec.patterns import sound_pattern
 from lora_engine.spec.section import Section
 
 MAX_PATTERN_CHARACTERS = 1_000
@@ -51,16 +52,7 @@ class FiltersSpec(Section):
     @field_validator("keep_matching", "drop_matching")
     @classmethod
     def _is_sound(cls, pattern: str | None) -> str | None:
-        if pattern is not None:
-            import regex  # as `re`, with a limit of time
-
-            try:
-                regex.compile(pattern)
-            except (regex.error, RecursionError, OverflowError) as error:
-                raise ValueError(
-                    tr("no sound regular expression ({error})", error=str(error)[:100])
-                ) from None
-        return pattern
+        return None if pattern is None else sound_pattern(pattern)
 
     @model_validator(mode="after")
     def _leave_room(self) -> FiltersSpec:

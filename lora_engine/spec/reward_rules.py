@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
 from lora_engine.language import tr
+from lora_engine.spec.patterns import sound_pattern
 from lora_engine.spec.section import Section
 
 MAX_RULES = 6
@@ -90,15 +91,7 @@ class RewardRule(Section):
     @field_validator("pattern")
     @classmethod
     def _is_sound(cls, pattern: str) -> str:
-        import regex  # as `re`, with a limit of time
-
-        try:
-            regex.compile(pattern)
-        except (regex.error, RecursionError, OverflowError) as error:
-            raise ValueError(
-                tr("no sound regular expression ({error})", error=str(error)[:100])
-            ) from None
-        return pattern
+        return sound_pattern(pattern)
 
     @field_validator("weight")
     @classmethod
