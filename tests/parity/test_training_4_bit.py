@@ -18,6 +18,7 @@ from lora_engine.training.forward.padded import PaddedPath
 from lora_engine.training.kernels import fused_layers, fused_linear
 from lora_engine.training.models import adapter_model
 from lora_engine.training.preparation import prepare
+from tests.plain_training import plain_losses
 from tests.tiny import save_tiny_model
 from tests.training_runs import losses, tiny_spec, train_here
 
@@ -106,20 +107,8 @@ def pefts_losses(job, steps):
     )
     torch.manual_seed(job.spec.seed)
     model = get_peft_model(base, adapter_model.lora_config(job.spec.method)).train()
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, job.spec.optimization.learning_rate, weight_decay=0)
     path = PaddedPath(model, job.tokenizer.pad_token_id, "cpu")
-    found = []
-    for step in range(1, steps + 1):
-        (numbers,) = job.plan.batches(step)
-        batch = path.collate([job.data.training[number] for number in numbers])
-        loss = path.summed_loss(batch) / batch.supervised
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained, job.spec.optimization.max_grad_norm)
-        optimizer.step()
-        found.append(loss.item())
-    return found
+    return plain_losses(model, job, path, steps)
 
 
 def unpacked_model(model, whole):

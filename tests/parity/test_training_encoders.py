@@ -28,6 +28,7 @@ from lora_engine.training.models.classifier import load_trained_classifier
 from lora_engine.training.objectives.weighted_classes import balanced_weights
 from lora_engine.training.preflight import check_run
 from lora_engine.training.preparation import prepare
+from tests.plain_training import plain_losses
 from tests.tiny_classifier import save_tiny_encoder, write_tagged, write_texts
 from tests.training_runs import losses, tiny_spec, train_here
 
@@ -97,19 +98,7 @@ def pefts_losses(job, folder, kind, quantized) -> list[float]:
         modules_to_save=heads(kind, job.spec.task),
     )  # fmt: skip
     model = get_peft_model(base, config).train()
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, job.spec.optimization.learning_rate, weight_decay=0)
-    path, found = path_over(model, job), []
-    for step in range(1, STEPS + 1):
-        (numbers,) = job.plan.batches(step)
-        batch = path.collate([job.data.training[number] for number in numbers])
-        loss = path.summed_loss(batch) / batch.supervised
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained, job.spec.optimization.max_grad_norm)
-        optimizer.step()
-        found.append(float(loss.detach()))
-    return found
+    return plain_losses(model, job, path_over(model, job), STEPS)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from lora_engine.errors import EngineError, InvalidInput
 from lora_engine.run_folder import MetricsRow
 from lora_engine.spec import ObjectiveSpec
 from tests.judged_runs import child, judged, table, tables
+from tests.metrics_rows import metrics_row
 
 ROWS = 60
 RANDOM = np.random.default_rng(0)
@@ -231,20 +232,7 @@ def test_weights_make_the_difference_that_of_losses_over_tokens():
 
 def rows(training: list[float], evaluations: dict[int, float]) -> list[MetricsRow]:
     return [
-        MetricsRow(
-            seq=step,
-            step=step,
-            epoch=0.0,
-            loss=loss,
-            learning_rate=1e-3,
-            grad_norm=1.0,
-            tokens=step,
-            tokens_per_s=1.0,
-            elapsed_s=1.0,
-            memory_bytes=1,
-            total_steps=len(training),
-            eval_loss=evaluations.get(step),
-        )
+        metrics_row(step, loss=loss, total_steps=len(training), eval_loss=evaluations.get(step))
         for step, loss in enumerate(training, 1)
     ]
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from lora_engine.engine import Engine
-from lora_engine.run_folder import MetricsRow, RunDirectory
+from lora_engine.run_folder import RunDirectory
 from lora_engine.run_folder.metrics import MetricsWriter
 from lora_engine.runs.launchers.cluster_queue import QueueNote, read_queue
 from lora_engine.runs.stall_detection import find_stall
@@ -17,11 +17,9 @@ from lora_engine.runs.states import RunState
 from lora_engine.runs.store import RunStore
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
+from tests.metrics_rows import metrics_row
 
-ROW = MetricsRow(
-    seq=1, step=1, epoch=0.0, loss=1.0, learning_rate=1e-4, grad_norm=1.0, tokens=1,
-    tokens_per_s=1.0, elapsed_s=1.0, memory_bytes=1, total_steps=9,
-)  # fmt: skip
+ROW = metrics_row()
 LONG_S = 3600.0
 
 

@@ -20,23 +20,11 @@ from lora_engine.run_folder import (
     try_lock,
 )
 from lora_engine.spec import RunSpec
+from tests.metrics_rows import metrics_row
 
 
 def row(step, loss=1.0, **more):
-    return MetricsRow(
-        seq=0,
-        step=step,
-        epoch=0.0,
-        loss=loss,
-        learning_rate=1e-4,
-        grad_norm=1.0,
-        tokens=10,
-        tokens_per_s=1.0,
-        elapsed_s=1.0,
-        memory_bytes=1,
-        total_steps=9,
-        **more,
-    )
+    return metrics_row(step, seq=0, loss=loss, tokens=10, **more)
 
 
 def write(directory, *rows):

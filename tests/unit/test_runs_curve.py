@@ -7,11 +7,9 @@ import pytest
 from lora_engine.run_folder import MetricsRow, RunDirectory
 from lora_engine.runs.curve import FILES_KEPT, Curves, read_curve
 from lora_engine.spec import RunSpec
+from tests.metrics_rows import metrics_row
 
-ROW = MetricsRow(
-    seq=1, step=1, epoch=0.0, loss=1.0, learning_rate=1e-4, grad_norm=1.0, tokens=1,
-    tokens_per_s=1.0, elapsed_s=1.0, memory_bytes=1, total_steps=9,
-)  # fmt: skip
+ROW = metrics_row()
 
 
 @pytest.fixture

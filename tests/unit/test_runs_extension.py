@@ -7,13 +7,13 @@ import time
 import pytest
 
 from lora_engine.errors import Conflict, InvalidInput
-from lora_engine.run_folder import MetricsRow
 from lora_engine.runs.extension import plan_extension
 from lora_engine.runs.record import RunRecord
 from lora_engine.runs.states import RunState
 from lora_engine.spec import RunSpec, spec_from
 from lora_engine.training.learning_rate_schedule import learning_rate_at
 from lora_engine.training.plan import make_plan
+from tests.metrics_rows import metrics_row
 
 
 def record(state=RunState.FINISHED, **optimization) -> RunRecord:
@@ -24,11 +24,12 @@ def record(state=RunState.FINISHED, **optimization) -> RunRecord:
 
 def last_row(step: int, steps_per_epoch: int, optimization, total: int | None = None):
     rate = learning_rate_at(step, total or step, optimization)
-    return MetricsRow(
-        seq=step, step=step, epoch=round(step / steps_per_epoch, 4), loss=1.0, learning_rate=rate,
-        grad_norm=1.0, tokens=1, tokens_per_s=1.0, elapsed_s=1.0, memory_bytes=1,
+    return metrics_row(
+        step,
+        epoch=round(step / steps_per_epoch, 4),
+        learning_rate=rate,
         total_steps=total or step,
-    )  # fmt: skip
+    )
 
 
 def plan_of(run: RunRecord, step=30, steps_per_epoch=10, **length):

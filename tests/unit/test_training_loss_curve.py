@@ -2,27 +2,14 @@
 
 import pytest
 
-from lora_engine.run_folder import MetricsRow
 from lora_engine.training.reporting.loss_curve import describe_loss_curve
+from tests.metrics_rows import metrics_row
 
 
 def curve(losses, evaluations=()):
     evaluated = dict(evaluations)
     return [
-        MetricsRow(
-            seq=step,
-            step=step,
-            epoch=0.0,
-            loss=loss,
-            learning_rate=1e-4,
-            grad_norm=1.0,
-            tokens=1,
-            tokens_per_s=1.0,
-            elapsed_s=1.0,
-            memory_bytes=1,
-            total_steps=len(losses),
-            eval_loss=evaluated.get(step),
-        )
+        metrics_row(step, loss=loss, total_steps=len(losses), eval_loss=evaluated.get(step))
         for step, loss in enumerate(losses, 1)
     ]
 
