@@ -26,13 +26,16 @@ from lora_engine.weights.text_numbers import (
     Decimal,
     explain,
     has_thousands,
-    is_word,
+    is_explained,
     number,
 )
 from lora_engine.weights.text_table import Reading, Row, filled_length, readings, split_lines
 
 SAMPLE_CHARACTERS = 65_536
 _PLAIN = {mark: re.compile(rf"[\d{mark};eE+-]*", re.ASCII) for mark in ".,"}
+_SPACED_THOUSANDS = re.compile(
+    "(?<![0-9.,])[1-9][0-9]{0,2}(?: 0[0-9]{2}|[\u00a0\u2009\u202f][0-9]{3})(?![0-9])"
+)
 _DECLARED = re.compile(r'"?sep=([;,|\t ])"?', re.IGNORECASE)
 _EXCEL_ERRORS = ("#N/A", "#NV", "#DIV/", "#NAME", "#NULL", "#NUM", "#REF", "#VALUE")
 _HOW = translatable(
@@ -82,8 +85,13 @@ def parse_csv(text: str, name: str) -> ArrayMatrix:
     values, thousands, blank = _numbers(rows[reading.header :], reading, name)
     if reading.header:
         _check_names(rows[reading.header - 1], reading, name)
-    _refuse_vector(values, name, reading.notes)
     notes = reading.notes + tuple(_left_out(thousands, blank, left_out))
+    if 1 in values.shape and values.size > 1:
+        # commas or spaces may have parted columns; [1, 2] is a list
+        in_doubt = reading.decimal == "," and reading.delimiter == " "
+        if in_doubt or thousands or in_brackets is not None:
+            raise _vector(values, name, reading.notes)
+        notes += (_note_of_vector(values),)
     return ArrayMatrix(values, name, "text", notes)
 
 
@@ -109,8 +117,10 @@ def _refuse_other_text(text: str, name: str) -> None:
     is_market = start.startswith("%%MatrixMarket")
     what = translatable("a Matrix Market file") if is_market else name_text(start)
     if what is not None:
+        remedy = translatable("Read it with scipy.io.mmread, and save it dense with numpy.save.")
         raise EngineError(
-            tr("{name} is {what}, not a table of numbers.", name=name, what=tr(what)), tr(_HOW)
+            tr("{name} is {what}, not a table of numbers.", name=name, what=tr(what)),
+            tr(remedy if is_market else _HOW),
         )
 
 
@@ -119,7 +129,7 @@ def _lines(text: str, name: str) -> tuple[list[tuple[int, str]], str | None, int
     comments were left out."""
     found: list[tuple[int, str]] = []
     declared, comments = None, 0
-    for place, raw in enumerate(re.split(r"\r\n|\n|\r", text), start=1):
+    for place, raw in enumerate(re.split(r"\r\n|[\n\r\x85\u2028\u2029]", text), start=1):
         line = raw.strip(" ")
         if not line.strip():
             continue
@@ -181,6 +191,8 @@ def _choose(lines: Sequence[tuple[int, str]], declared: str | None, name: str) -
         _refuse_prose(sample, found, name)
         return min(found, key=lambda one: (one.bad, one.delimiter == ";" and one.decimal == "."))
     first = whole[0]
+    if first.delimiter == " ":
+        _refuse_spaced_thousands(sample, name)
     for other in whole[1:]:
         place, cell = _difference(sample, first, other)
         if not place or (first.delimiter, other.delimiter) == ("\t", " "):
@@ -199,6 +211,23 @@ def _choose(lines: Sequence[tuple[int, str]], declared: str | None, name: str) -
         if first.delimiter == ";":
             return _with_semicolons(first, other, cell)
     return first
+
+
+def _refuse_spaced_thousands(lines: Sequence[tuple[int, str]], name: str) -> None:
+    """Nobody writes 000 for a number of its own, and few put a no-break space between columns."""
+    for place, line in lines:
+        spaced = _SPACED_THOUSANDS.search(line)
+        if spaced:
+            raise EngineError(
+                tr(
+                    "{name}, line {place} can be read in two ways: {cell} is one number with a "
+                    "mark of thousands, or several.",
+                    name=name,
+                    place=place,
+                    cell=f"{spaced[0]!r}",
+                ),
+                tr("Write numbers with a decimal point and without marks of thousands."),
+            )
 
 
 def _with_semicolons(points: Reading, commas: Reading, cell: str) -> Reading:
@@ -243,7 +272,7 @@ def _refuse_prose(lines: Sequence[tuple[int, str]], found: Sequence[Reading], na
     for reading in found:
         rows = split_lines(lines, reading.delimiter)[reading.header :]
         cells = [cell for _, row in rows for cell in row[reading.index :] if cell]
-        like = sum(number(c, reading.decimal) is not None or not is_word(c) for c in cells)
+        like = sum(number(c, reading.decimal) is not None or is_explained(c) for c in cells)
         shares.append(like / max(1, len(cells)))
     if max(shares) < 0.5:
         raise EngineError(
@@ -286,6 +315,8 @@ def _numbers(rows: Sequence[Row], reading: Reading, name: str) -> tuple[np.ndarr
             )
     if len(values) > limits.MAX_CSV_ROWS:
         raise _too_many(name, tr("more than {most} rows", most=f"{limits.MAX_CSV_ROWS:,}"))
+    if not values or not values[0]:
+        raise EngineError(tr("{name} holds no numbers.", name=name), tr(_HOW))
     return np.array(values, dtype=np.float64), thousands, blank
 
 
@@ -359,13 +390,9 @@ def _beyond(cell: str) -> tuple[str, str]:
     return what, tr("Scale the matrix down first.")
 
 
-def _refuse_vector(values: np.ndarray, name: str, notes: tuple[str, ...]) -> None:
-    """One row or one column is no matrix; the notes say what was taken as names."""
-    rows, columns = values.shape if values.ndim == 2 else (0, 0)
-    if rows == 0:
-        raise EngineError(tr("{name} holds no numbers.", name=name), tr(_HOW))
-    if (rows == 1) == (columns == 1):
-        return
+def _vector(values: np.ndarray, name: str, notes: tuple[str, ...]) -> EngineError:
+    """One row or one column under a reading that may be wrong; the notes say which it is."""
+    rows, columns = values.shape
     if columns == 1:
         problem = tr(
             "{name} is a vector of {count} numbers (one column); a matrix is needed.",
@@ -380,7 +407,18 @@ def _refuse_vector(values: np.ndarray, name: str, notes: tuple[str, ...]) -> Non
             count=columns,
         )
         remedy = tr("Give one line for each row.")
-    raise EngineError(" ".join([problem, *notes]), remedy)
+    return EngineError(" ".join([problem, *notes]), remedy)
+
+
+def _note_of_vector(values: np.ndarray) -> str:
+    rows, columns = values.shape
+    return tr(
+        "Read as a matrix of one column ({rows} x 1)."
+        if columns == 1
+        else "Read as a matrix of one row (1 x {columns}).",
+        rows=f"{rows:,}",
+        columns=f"{columns:,}",
+    )
 
 
 def _too_many(name: str, what: str) -> EngineError:

@@ -87,15 +87,16 @@ def _choose(path: Path, tensor: str | None) -> str:
         return tensor
     found = list_tensors(path)
     matrices = [info.name for info in found if len(info.shape) >= 2]
-    if len(matrices) == 1:
-        return matrices[0]
-    if not matrices and {"data", "indices", "indptr"} <= {info.name for info in found}:
+    names = {info.name for info in found}
+    if {"format", "shape", "data"} <= names or {"data", "indices", "indptr"} <= names:
         raise EngineError(
             tr("{name} holds a sparse matrix (scipy.sparse.save_npz).", name=path.name),
             tr("Save it dense, with numpy.save(matrix.toarray())."),
         )
+    if len(matrices) == 1:
+        return matrices[0]
     if not matrices:
-        shapes = ", ".join(f"{i.name} {list(i.shape)}" for i in found[:5]) or "nothing"
+        shapes = ", ".join(f"{i.name} {list(i.shape)}" for i in found[:5]) or tr("no tensors")
         raise EngineError(
             tr("{name} holds no matrix; it holds {shapes}.", name=path.name, shapes=shapes),
             tr("Give a file with a tensor of two or more dimensions."),

@@ -35,6 +35,8 @@ _MISSING = re.compile(
     r"#(n/a|nv|div/0!|name\?|null!|num!|ref!|value!|calc!|spill!|zahl!|wert!)|[-.?*]+",
     re.IGNORECASE,
 )
+# 1.00-2.00 of columns of a fixed width; 1.5-2 is none, for it may be a range that names a column
+_RUN_TOGETHER = r"[+-]?\d*[.,]\d+(e[+-]?\d+)?([+-]\d*[.,]\d+(e[+-]?\d+)?)+"
 _WHAT = (
     (
         r"[+-]?[\d.,]+\s*%",
@@ -69,6 +71,21 @@ _WHAT = (
         translatable("Write the exponent as e."),
     ),
     (
+        _RUN_TOGETHER,
+        translatable("numbers that run into each other"),
+        translatable("Put a space or a separator between them."),
+    ),
+    (
+        r"[+-]?\d+/\d+",
+        translatable("a fraction"),
+        translatable("Write it as a decimal number."),
+    ),
+    (
+        r"[+-]?\d{1,2}(,\d\d)+,\d{3}(\.\d+)?",
+        translatable("a number with marks of thousands that do not stand before three digits"),
+        translatable("Write the number without them."),
+    ),
+    (
         r"\([\d.,]+\)|[\d.,]+-",
         translatable("a number in a bookkeeper's spelling"),
         translatable("Write a minus in front."),
@@ -97,7 +114,13 @@ def is_missing(cell: str) -> bool:
 
 def is_word(cell: str) -> bool:
     """Whether the cell is neither a number nor a stand-in for one: a name, a sentence."""
-    return not is_missing(cell) and number(cell, ".") is None and number(cell, ",") is None
+    is_number = number(cell, ".") is not None or number(cell, ",") is not None
+    return not (is_number or is_missing(cell) or re.fullmatch(_RUN_TOGETHER, cell, re.IGNORECASE))
+
+
+def is_explained(cell: str) -> bool:
+    """Whether the cell is a number, or a stand-in for one, in a spelling that is known."""
+    return not is_word(cell) or _what(cell) is not None
 
 
 def explain(cell: str) -> tuple[str, str]:
@@ -105,10 +128,11 @@ def explain(cell: str) -> tuple[str, str]:
     if not cell:
         return tr("is empty; a finite number is needed"), tr("Fill this cell in.")
     shown = repr(cell[:40])
-    for pattern, kind, remedy in _WHAT:
-        if len(cell) <= MAX_EXPLAINED and re.fullmatch(pattern, cell, re.IGNORECASE):
-            held = tr("holds {cell}, {kind}; a finite number is needed", cell=shown, kind=tr(kind))
-            return held, tr(remedy)
+    what = _what(cell)
+    if what is not None:
+        kind, remedy = what
+        held = tr("holds {cell}, {kind}; a finite number is needed", cell=shown, kind=tr(kind))
+        return held, tr(remedy)
     if is_missing(cell):
         return (
             tr("holds {cell}, which is no finite number; a finite number is needed", cell=shown),
@@ -118,3 +142,13 @@ def explain(cell: str) -> tuple[str, str]:
         tr("holds {cell}; a finite number is needed", cell=shown),
         tr("Correct this cell, or leave out its row or column where it holds names."),
     )
+
+
+def _what(cell: str) -> tuple[str, str] | None:
+    """What kind of number a cell holds that is not read, and what to do."""
+    if len(cell) > MAX_EXPLAINED:
+        return None
+    for pattern, kind, remedy in _WHAT:
+        if re.fullmatch(pattern, cell, re.IGNORECASE):
+            return kind, remedy
+    return None

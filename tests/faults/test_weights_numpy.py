@@ -90,3 +90,7 @@ def test_arrays_that_are_no_dense_numbers_are_named(tmp_path):
     parts = {"indices": np.arange(2), "indptr": np.arange(3), "data": np.ones(2)}
     np.savez(tmp_path / "m.npz", shape=np.array([2, 2]), format=np.array(b"csr"), **parts)
     refused(tmp_path / "m.npz", r"sparse matrix.*toarray")
+    # the diagonals of scipy's dia_matrix are a matrix of their own
+    parts = {"offsets": np.arange(2), "data": np.ones((2, 2))}
+    np.savez(tmp_path / "m.npz", shape=np.array([2, 2]), format=np.array(b"dia"), **parts)
+    refused(tmp_path / "m.npz", r"sparse matrix.*toarray")

@@ -36,6 +36,8 @@ def values_and_notes(text: str) -> tuple[list[list[float]], str]:
         ("sep=,\n1.5,2.5\n3.5,-4.5", ""),
         ("1.5,2.5\n3.5,\u22124.5", ""),
         ("+1.5,2.5\n\n+3.5,-4.5\n\n", ""),
+        ("1.5,2.5\u20283.5,-4.5\u2028", ""),
+        ("1.5,2.5\x853.5,-4.5", ""),
         ("1.5,2.5,\n3.5,-4.5,\n", "empty last column"),
         ("a,b,,\n1.5,2.5,,\n3.5,-4.5,,\n,,,\n", "empty last column"),
         ("1.5,2.5\n3.5,-4.5\n,\n", "separators alone were left out: 1"),
@@ -113,6 +115,21 @@ def test_marks_of_thousands_and_what_could_be_a_header(text, first, noted):
     assert values[0][0] == first
     assert noted in notes
     assert noted or notes == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "values", "noted"),
+    [
+        ("1,2,3\n", [[1, 2, 3]], "1 x 3"),
+        ("1\n2\n3\n", [[1], [2], [3]], "3 x 1"),
+        ("a;b\n1,5;2,5\n", [[1.5, 2.5]], "1 x 2"),
+        ("x\n1\n2\n", [[1], [2]], "2 x 1"),
+        ("7", [[7]], ""),
+    ],
+)
+def test_one_line_or_one_column_is_a_matrix_with_a_note(text, values, noted):
+    found, notes = values_and_notes(text)
+    assert (found, noted in notes) == (values, True)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +253,7 @@ def test_what_is_said_of_a_table_is_said_in_the_readers_language(text):
             said = list(parse_matrix(text).notes)
         except EngineError as error:
             said = [error.problem, error.remedy]
-    given = f"{text} pandas float64".lower()
+    given = f"{text} pandas float64 scipy io mmread numpy save x".lower()
     words = [word for line in said for word in re.findall(r"[a-z]{2,}", line.lower())]
     assert said
     assert [word for word in words if word not in given] == []
