@@ -54,11 +54,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     except ValidationError as error:
         names = environment_names()
         raise _refused(
-            FieldProblem(
-                names[str(item["loc"][0])],
-                tr("{why}, got {value}", why=item["msg"], value=_shown(item)),
-            )
-            for item in error.errors()
+            FieldProblem(names[str(item["loc"][0])], _reason(item)) for item in error.errors()
         ) from None
     paths = ("data_dir", "models_dir", "llama_cpp_dir", "api_key_file", "password_file")
     real = {name: _real_path(name, path) for name in paths if (path := getattr(settings, name))}
@@ -85,6 +81,15 @@ def _wrong_path(field: str, reason: str) -> InvalidInput:
 def _refused(problems: Iterable[FieldProblem]) -> InvalidInput:
     remedy = tr("Correct these environment variables or unset them.")
     return InvalidInput(tr("The environment"), list(problems), remedy)
+
+
+def _reason(item: ErrorDetails) -> str:
+    """What is wrong with a value. A pattern says nothing to a person: what it is for does."""
+    field = Settings.model_fields.get(str(item["loc"][0]))
+    if item["type"] == "string_pattern_mismatch" and field is not None and field.description:
+        wanted = tr(field.description).rstrip(".")
+        return tr("got {value}, and this is wanted: {wanted}", value=_shown(item), wanted=wanted)
+    return tr("{why}, got {value}", why=item["msg"], value=_shown(item))
 
 
 def _shown(item: ErrorDetails) -> str:

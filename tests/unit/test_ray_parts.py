@@ -132,6 +132,8 @@ def test_an_address_of_another_form_is_refused_by_the_settings(wrong):
     with pytest.raises(InvalidInput) as error:
         load_settings({"LORA_RAY_ADDRESS": wrong})
     assert error.value.problems[0].path == "LORA_RAY_ADDRESS"
+    assert "http://head:8265" in error.value.problem  # an example, and no pattern
+    assert "https?" not in error.value.problem
 
 
 def test_a_run_for_ray_is_refused_where_no_setting_names_one(settings):
