@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import itertools
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,7 +20,7 @@ from lora_engine.environment import load_settings
 from lora_engine.errors import EngineError, InvalidInput, Unreadable
 from lora_engine.run_folder import RunDirectory
 from lora_engine.runs.launchers import refuse_unconfigured, versions
-from lora_engine.runs.launchers.ray import job, node
+from lora_engine.runs.launchers.ray import client, job, node
 from lora_engine.runs.launchers.ray.client import NoAnswer, RayClient, Refused
 from lora_engine.runs.launchers.ray.code import ENGINE, code_archive
 from lora_engine.runs.launchers.ray.last_words import problem_said
@@ -74,6 +76,21 @@ def test_what_is_no_ray_is_a_sentence(answering, status, body, kind):
     with pytest.raises(kind) as error:
         RayClient(address).version()
     assert error.value.remedy
+
+
+@pytest.mark.parametrize("bound", ["MAX_ANSWER_BYTES", "PATIENCE_S"])
+def test_an_answer_without_an_end_is_waited_for_no_longer(answering, monkeypatch, bound):
+    """Larger than is read, or slower: each part comes in time, and never the last."""
+    address, answer = answering
+    answer.update(body=b" " * 200_000 + b'{"ray_version": "2.60.0"}')
+    assert RayClient(address).version() == "2.60.0"
+    if bound == "PATIENCE_S":
+        clock = itertools.count(0, 200)
+        monkeypatch.setattr(client, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    else:
+        monkeypatch.setattr(client, bound, 100_000)
+    with pytest.raises(NoAnswer, match=r"no end|more than"):
+        RayClient(address).version()
 
 
 @pytest.mark.parametrize("version", ["1.13.0", "2.7.2"])

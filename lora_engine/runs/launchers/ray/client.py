@@ -6,6 +6,7 @@ Knows nothing of runs.
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ OVER = frozenset({"SUCCEEDED", "FAILED", "STOPPED"})
 GIB = 1 << 30
 OLDEST = (2, 8)  # the first that takes `entrypoint_memory`
 SAID = 300  # characters of an answer that are shown
+MAX_ANSWER_BYTES = 50_000_000
 
 
 class NoAnswer(EngineError):
@@ -133,9 +135,7 @@ class RayClient:
         patience_s: float = PATIENCE_S,
     ) -> httpx.Response | None:
         try:
-            answer = httpx.request(
-                method, self._address + path, json=json, content=content, timeout=patience_s
-            )
+            answer = _answer(method, self._address + path, patience_s, json=json, content=content)
         except httpx.InvalidURL as error:
             raise self._no_ray() from error
         except httpx.HTTPError as error:
@@ -178,3 +178,16 @@ class RayClient:
             tr("Ray refuses: {words}.", words=words),
             tr("Look at the cluster's dashboard, or try `ray job submit` there by hand."),
         )
+
+
+def _answer(method: str, url: str, patience_s: float, **body: Any) -> httpx.Response:
+    """A whole answer. Raises HTTPError, also where it does not end in time, or is too large."""
+    deadline, content = time.monotonic() + patience_s, bytearray()
+    with httpx.stream(method, url, timeout=patience_s, **body) as answer:
+        for part in answer.iter_bytes():
+            content += part
+            if len(content) > MAX_ANSWER_BYTES:
+                raise httpx.ReadError(f"it says more than {MAX_ANSWER_BYTES:,} bytes")
+            if time.monotonic() > deadline:
+                raise httpx.ReadTimeout(f"its answer has no end after {patience_s:.0f} seconds")
+        return httpx.Response(answer.status_code, content=bytes(content))
