@@ -33,8 +33,9 @@ class HeldQuestions:
         self._held: list[Route] = []
 
     @property
-    def count(self) -> int:
-        return len(self._held)
+    def triggers(self) -> list[int | None]:
+        """The number of the component that led to each question."""
+        return [route.request.post_data_json.get("trigger_id") for route in self._held]
 
     def wait_for(self, count: int) -> None:
         """Wait until so many questions are held."""

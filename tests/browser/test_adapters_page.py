@@ -18,7 +18,7 @@ from playwright.sync_api import Locator, Page, expect
 from lora_engine.base_models import BaseModel, fingerprint
 from lora_engine.starter import MODEL_DIR
 from pages import ADAPTERS
-from tests.browser.conftest import Server
+from tests.browser.conftest import Server, wait_until_it_fits
 from tests.compare_models import save_adapter
 
 pytestmark = pytest.mark.slow
@@ -140,7 +140,10 @@ def test_another_adapter_is_chosen_in_the_field_and_the_tab_stays(
     expect(page.get_by_role("tab", name="Table")).to_have_attribute("aria-selected", "true")
     table = page.locator("#all-adapters")
     expect(table.locator("tbody tr")).to_have_count(3)
-    assert table.locator(".rs-scroll").evaluate("box => box.scrollWidth <= box.clientWidth")
+    page.wait_for_function(
+        "(box) => box.scrollWidth <= box.clientWidth",
+        arg=table.locator(".rs-scroll").element_handle(),
+    )
     expect(table.get_by_role("columnheader")).to_have_count(9)
     table.get_by_role("button", name="All columns").click()
     expect(table.get_by_role("columnheader")).to_have_count(15)
@@ -212,5 +215,5 @@ def test_the_page_fits_a_phone(library: Server, open_page: OpenPage, screenshot)
     page = open_page(f"{library.url}{ADAPTERS.path}?adapter=json", width=390, dark=True)
     expect(page.locator("#adapter-heading h2")).to_have_text(re.compile("json"))
     expect(page.locator("#adapter-facts")).to_contain_text("json")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    wait_until_it_fits(page, 390)
     screenshot(page, "adapters-390")

@@ -15,7 +15,7 @@ from lora_engine.spectrum import TEACHING
 from pages import LEARN
 from pages.learn.steps import STEPS
 from pages.shared import static_files
-from tests.browser.conftest import Server
+from tests.browser.conftest import Server, wait_until_it_fits
 
 pytestmark = pytest.mark.slow
 
@@ -46,7 +46,7 @@ def test_the_lesson_is_walked_in_chinese_from_first_to_last(
         expect(column.locator(".rs-formula .katex").first).to_be_visible()
         for picture in column.locator(".rs-picture").all():
             expect(picture.locator("> *").first).to_be_visible()
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        wait_until_it_fits(page, 390)
         assert set(column.locator(".rs-try a").evaluate_all(HREFS)) >= {"/zh"}
         if number < len(STEPS):
             page.get_by_role("link", name=chinese("Next: {title}").split("{")[0]).click()

@@ -17,7 +17,7 @@ from playwright.sync_api import Page, expect
 import pages
 from pages import PAGES, RUNS
 from pages.shared import static_files
-from tests.browser.conftest import Server, Traffic
+from tests.browser.conftest import Server, Traffic, wait_until_it_fits
 from tests.browser.late_answers import held_questions
 from tests.csv_cells import RUN_BY_A_SPREADSHEET
 
@@ -35,7 +35,7 @@ def test_a_page_opens_fits_a_phone_and_asks_nobody_else(
     expect(shown.locator(".rs-header h1")).to_have_text(page.title)
     expect(shown.locator("nav a.active")).to_have_text(page.title)
     expect(shown).to_have_title(f"{page.title} · Rankscope")
-    assert shown.evaluate("document.documentElement.scrollWidth") <= 390
+    wait_until_it_fits(shown, 390)
     assert shown.locator("footer").count() == 0
     own = f"/{page.package}/"
     sheets = shown.evaluate("[...document.styleSheets].map((sheet) => sheet.href)")
@@ -65,14 +65,14 @@ def test_the_rank_moves_by_key_and_repaints_without_the_server(
     expect(low_rank).to_have_text("65,536")
     shown.get_by_role("tab", name="Modules").click()
     expect(shown.locator(f"{KINDS} tbody tr")).to_have_count(2, timeout=COUNTING_MS)
-    asked = len(traffic.requests)
+    asked = len(traffic.asked)
 
     shown.locator("#field-rank input[type=range]").focus()
     shown.keyboard.press("ArrowRight")
 
     expect(low_rank).to_have_text("73,728")
     # What the page asked as it opened may still be read; a question of the key would be a new one.
-    assert [url for url in traffic.requests[asked:] if "/queue/data" not in url] == []
+    assert [url for url in traffic.asked[asked:] if "/queue/data" not in url] == []
     expect(shown).to_have_url(re.compile("r=9"))
 
 
@@ -181,9 +181,8 @@ def test_formulas_are_set_by_the_local_bundle(server: Server, open_page: OpenPag
 def test_dark_mode_follows_the_machine(server: Server, open_page: OpenPage) -> None:
     dark, light = open_page(server.url, dark=True), open_page(server.url)
 
-    ground = "getComputedStyle(document.querySelector('.nav-holder')).backgroundColor"
-    assert dark.evaluate(ground) == "rgb(17, 26, 43)"
-    assert light.evaluate(ground) == "rgb(255, 255, 255)"
+    for page, colour in ((dark, "rgb(17, 26, 43)"), (light, "rgb(255, 255, 255)")):
+        expect(page.locator(".nav-holder")).to_have_css("background-color", colour)
 
 
 def test_the_policy_keeps_a_script_from_calling_outside(
@@ -191,13 +190,12 @@ def test_the_policy_keeps_a_script_from_calling_outside(
 ) -> None:
     shown = open_page(server.url)
 
-    refused = shown.evaluate(
-        "() => fetch('http://198.51.100.1/').then(() => 'sent', error => error.name)"
-    )
+    with shown.expect_console_message(lambda said: "Content Security Policy" in said.text):
+        refused = shown.evaluate(
+            "() => fetch('http://198.51.100.1/').then(() => 'sent', error => error.name)"
+        )
 
     assert refused == "TypeError"
-    blocked = [text for text in traffic.complaints if "Content Security Policy" in text]
-    assert blocked
     traffic.complaints.clear()
     traffic.requests.clear()
 

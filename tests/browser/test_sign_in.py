@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from lora_engine.access import add_person
-from tests.browser.conftest import ANSWER_MS, Server
+from tests.browser.conftest import ANSWER_MS, Server, wait_until_it_fits
 from tests.browser.test_accessibility import AXE, RUN_AXE, SERIOUS
 
 pytestmark = pytest.mark.slow
@@ -77,5 +77,5 @@ def test_axe_finds_nothing_serious_where_one_signs_in(
     page.evaluate(AXE.read_text("utf-8"))
     violations = page.evaluate(RUN_AXE, "[data-none]")
     assert [one for one in violations if one["impact"] in SERIOUS] == []
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    wait_until_it_fits(page, width)
     page.close()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Server
+from tests.browser.conftest import Server, wait_until_it_fits
 
 pytestmark = pytest.mark.slow
 
@@ -72,4 +72,4 @@ def test_another_kind_shows_its_own_fields(train, screenshot, dark):
     choose(page, "Objective", "DPO")
     expect(page.get_by_label("Rule", exact=True)).to_have_count(0)
     expect(page.get_by_label("DPO: loss")).to_be_visible()
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    wait_until_it_fits(page, 390)
