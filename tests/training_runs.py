@@ -45,6 +45,13 @@ def train_here(
     return directory, progress
 
 
+def without_looking(spec: RunSpec) -> RunSpec:
+    """The same training without the evaluations and samples on the way, which change nothing."""
+    steps = spec.optimization.model_copy(update={"eval_every": 1_000_000})
+    report = spec.report.model_copy(update={"samples": 0})
+    return spec.model_copy(update={"optimization": steps, "report": report})
+
+
 def losses(directory: RunDirectory) -> dict[int, float]:
     return {row.step: row.loss for row in directory.metrics()}
 

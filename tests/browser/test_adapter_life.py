@@ -20,6 +20,7 @@ pytestmark = pytest.mark.slow
 
 OpenPage = Callable[..., Page]
 PUSHED = re.compile("of the private repository\\s+me/json")
+LONG_MS = 240_000  # the losses of three models, on a busy machine
 PROGRAMS = 5  # PEFT, vLLM, llama.cpp, Ollama, TGI
 
 
@@ -69,14 +70,14 @@ def resized(page: Page, adapters: Server, screenshot: Callable) -> None:
     rank.fill("2")
     expect(energy).to_have_text("100 %")
     rank.fill("1")
-    expect(energy).not_to_have_text("100 %")
+    expect(energy).to_have_text(re.compile(r"^\d{1,2}(\.\d+)? %$"))
     said = energy.inner_text()
     page.locator("#resize-name").get_by_role("textbox").fill("pirate-1")
 
     page.locator("#resize-write").click()
 
     expect(page.locator("#resize-summary")).to_contain_text(said)
-    expect(page.locator("#resize-losses tbody tr")).to_have_count(4, timeout=90_000)
+    expect(page.locator("#resize-losses tbody tr")).to_have_count(4, timeout=LONG_MS)
     losses = page.locator("#resize-losses")
     expect(losses.get_by_text("pirate's held-out rows")).to_have_count(2)
     expect(losses.get_by_text("general questions")).to_have_count(2)
@@ -88,7 +89,7 @@ def resized(page: Page, adapters: Server, screenshot: Callable) -> None:
     expect(page.get_by_role("alert").filter(has_text="exists already")).to_be_visible()
     replace = page.locator("#resize-replace")
     replace.click()
-    expect(page.locator("#resize-losses tbody tr")).to_have_count(4, timeout=90_000)
+    expect(page.locator("#resize-losses tbody tr")).to_have_count(4, timeout=LONG_MS)
     expect(replace).to_be_hidden()
 
 
@@ -127,7 +128,7 @@ def exported(page: Page, adapters: Server, screenshot: Callable, tmp_path: Path)
     page.locator("#take-away-write").click()
 
     tiles = page.locator("#take-away-fidelity .rs-tile")
-    expect(tiles.first).to_contain_text("100 %", timeout=90_000)
+    expect(tiles.first).to_contain_text("100 %", timeout=LONG_MS)
     expect(page.locator("#take-away-fidelity")).to_contain_text("general questions")
     expect(page.locator("#take-away-loads tbody tr").filter(has_text="yes")).to_have_count(PROGRAMS)
     expect(page.locator("#take-away-commands")).to_contain_text("vllm serve")

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
@@ -19,18 +20,21 @@ from lora_engine.run_folder import (
     MetricsWriter,
     RunDirectory,
     RunResult,
+    living_worker,
 )
 from lora_engine.runs.states import RunState
 from lora_engine.runs.store import RunStore
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec, spec_from
 from pages import RUNS
-from tests.browser.conftest import Server
+from tests.browser.conftest import Server, wait_until_it_fits
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
 OpenPage = Callable[..., Page]
 RUN_MS = 240_000
+LOOKED_MS = 120_000  # a page that was answered late rests long before it looks again
 TRACES = "(document.querySelector('#loss-curve .rs-plot').data?.length ?? 0)"
 POINTS = "(document.querySelector('#loss-curve .rs-plot').data?.[0]?.x?.length ?? 0)"
 MEMORY = POINTS.replace("loss-curve", "curve-memory_bytes")
@@ -53,6 +57,14 @@ HIDE = """() => {
         return ask(...given);
     };
 }"""
+OUT_OF_SIGHT = """(id) => new Promise((resolve) => {
+    const watching = new IntersectionObserver((entries) => {
+        if (entries.at(-1).isIntersecting) return;
+        watching.disconnect();
+        resolve();
+    });
+    watching.observe(document.getElementById(id));
+})"""
 SHOW = """() => {
     delete document.hidden;
     document.dispatchEvent(new Event("visibilitychange"));
@@ -202,19 +214,20 @@ def test_what_nobody_sees_is_not_drawn_and_a_hidden_page_asks_nothing(
     page.locator("#curve-memory_bytes").scroll_into_view_if_needed()
     page.wait_for_function(f"{POINTS} === 30 && {MEMORY} === 30")
     page.locator("#loss-curve").scroll_into_view_if_needed()
+    page.evaluate(OUT_OF_SIGHT, "curve-memory_bytes")
     page.evaluate(COUNT_DRAWINGS)
     log_steps(run, range(31, 32))
-    page.wait_for_function(f"{POINTS} === 31")
+    page.wait_for_function(f"{POINTS} === 31", timeout=LOOKED_MS)
     drawn = page.evaluate("drawn")
     assert drawn["loss-curve"] == 1
     assert "curve-memory_bytes" not in drawn
 
     page.evaluate(HIDE)
     log_steps(run, range(32, 33))
-    page.wait_for_function("looked >= 2")
+    page.wait_for_function("looked >= 2", timeout=LOOKED_MS)
     assert page.evaluate("window.askedWhileHidden") is None
     page.evaluate(SHOW)
-    page.wait_for_function(f"{POINTS} === 32")
+    page.wait_for_function(f"{POINTS} === 32", timeout=LOOKED_MS)
     assert page.evaluate(MEMORY) == 30
     page.locator("#curve-memory_bytes").scroll_into_view_if_needed()
     page.wait_for_function(f"{MEMORY} === 32")
@@ -227,7 +240,7 @@ def test_on_a_phone_the_list_and_the_run_take_turns(library: Server, open_page: 
     link(page, "first").click()
     expect(title(page)).to_contain_text("first")
     expect(rows(page).first).to_be_hidden()
-    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    wait_until_it_fits(page, 390)
     page.get_by_role("link", name="All runs").click()
     expect(rows(page)).to_have_count(3)
     expect(title(page)).to_be_hidden()
@@ -278,7 +291,7 @@ def test_the_address_names_the_run_that_is_shown_when_its_own_is_gone(
     page = open_page(f"{server.url}{RUNS.path}?run=old&over=tokens")
     expect(title(page)).to_contain_text("old")
     Engine(Settings(data_dir=tmp_path, device="cpu")).runs.delete("old")
-    expect(title(page)).to_contain_text("new")
+    expect(title(page)).to_contain_text("new", timeout=LOOKED_MS)
     page.wait_for_url(re.compile(r"run=new&over=tokens"))
 
     page = open_page(f"{server.url}{RUNS.path}?run=never")
@@ -287,6 +300,21 @@ def test_the_address_names_the_run_that_is_shown_when_its_own_is_gone(
     expect(rows(page)).to_have_count(1)
     page.wait_for_timeout(1500)  # longer than the page looks again
     assert page.url.endswith(RUNS.path)  # goes on meaning the newest
+
+
+def suspended_after(directory: RunDirectory, step: int) -> psutil.Process:
+    """The run's worker once it has made this step: it cannot finish before it is asked to stop."""
+
+    def is_there() -> bool:
+        newest = directory.last_metrics()
+        return newest is not None and newest.step >= step
+
+    wait_until(is_there, RUN_MS / 1000)
+    worker = living_worker(directory)
+    assert worker is not None, directory.log_tail()
+    process = psutil.Process(worker.pid)
+    process.suspend()
+    return process
 
 
 def test_paused_resumed_and_finished_on_the_starter(
@@ -301,9 +329,12 @@ def test_paused_resumed_and_finished_on_the_starter(
     client = Client(server.url, verbose=False)
     run_id = client.predict(spec.model_dump(mode="json"), api_name="/submit")["id"]
     page = open_page(f"{server.url}{RUNS.path}?run={run_id}")
+    worker = suspended_after(RunDirectory(server.data_dir / "runs" / run_id), step=3)
     page.wait_for_function(f"{POINTS} >= 3", timeout=RUN_MS)
     page.get_by_role("button", name="Pause").click()
-    expect(state(page)).to_have_text("paused", timeout=60_000)
+    expect(state(page)).not_to_have_text("running")
+    worker.resume()
+    expect(state(page)).to_have_text("paused", timeout=LOOKED_MS)
     expect(page.get_by_role("button", name="Pause")).to_be_hidden()
 
     page.get_by_role("button", name="Resume").click()
