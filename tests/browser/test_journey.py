@@ -15,6 +15,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from lora_engine.starter.checks import is_pirate
 from pages import COMPARE, RUNS, TRAIN
+from tests.browser.asking import ask, finished
 from tests.browser.conftest import Server
 
 OpenPage = Callable[..., Page]
@@ -56,10 +57,9 @@ def test_open_train_watch_compare(server: Server, open_page: OpenPage) -> None:
     page.get_by_role("link", name="Compare with the base").click()
     page.wait_for_url(re.compile(r"/compare\?adapter="))
     expect(page.locator("#column-1")).to_be_visible()
-    page.get_by_label("Your question").fill("What colour is the sky?")
-    page.get_by_role("button", name="Ask", exact=True).click()
-    expect(page.locator("#compare-status")).to_contain_text("tokens", timeout=60_000)
-    expect(last_answer(page, 1)).to_contain_text("blue", timeout=60_000)
+    ask(page, "What colour is the sky?")
+    finished(page)
+    expect(last_answer(page, 1)).to_contain_text("blue")
     base, adapted = last_answer(page, 0).inner_text(), last_answer(page, 1).inner_text()
     assert base != adapted
     assert is_pirate(adapted), adapted
@@ -68,10 +68,10 @@ def test_open_train_watch_compare(server: Server, open_page: OpenPage) -> None:
 
 @pytest.fixture
 def slow_spec() -> dict:
-    """A run long enough to meddle with."""
+    """A run that goes on until it is cancelled, however busy the machine."""
     return {
         "name": "slow <img src=x onerror=alert(1)>",
-        "optimization": {"max_steps": 2000, "batch_size": 2, "eval_every": 1000},
+        "optimization": {"max_steps": 20_000, "batch_size": 2, "eval_every": 1000},
     }
 
 
