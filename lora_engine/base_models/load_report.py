@@ -67,9 +67,9 @@ def refuse_incomplete(name: str, report: Mapping[str, Any], body: str = "") -> N
 
 
 def _misfits(
-    missing: Sequence[str],
-    other_shape: Sequence[tuple[str, Sequence[int], Sequence[int]]],
-    left_over: Sequence[str],
+    missing: list[str],
+    other_shape: list[tuple[str, Sequence[int], Sequence[int]]],
+    left_over: list[str],
 ) -> list[str]:
     """A sentence for each kind of weights that do not fit.
 
