@@ -11,7 +11,6 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,25 +21,18 @@ from lora_engine.language import tr, translatable
 from lora_engine.weights import limits
 from lora_engine.weights.matrix import ArrayMatrix
 from lora_engine.weights.text_brackets import rows_in_brackets
+from lora_engine.weights.text_choice import HOW, choose_reading
 from lora_engine.weights.text_numbers import (
     Decimal,
     explain,
     has_thousands,
-    is_explained,
     number,
 )
-from lora_engine.weights.text_table import Reading, Row, filled_length, readings, split_lines
+from lora_engine.weights.text_table import Reading, Row, filled_length, split_lines
 
-SAMPLE_CHARACTERS = 65_536
 _PLAIN = {mark: re.compile(rf"[\d{mark};eE+-]*", re.ASCII) for mark in ".,"}
-_SPACED_THOUSANDS = re.compile(
-    "(?<![0-9.,])[1-9][0-9]{0,2}(?: 0[0-9]{2}|[\u00a0\u2009\u202f][0-9]{3})(?![0-9])"
-)
 _DECLARED = re.compile(r'"?sep=([;,|\t ])"?', re.IGNORECASE)
 _EXCEL_ERRORS = ("#N/A", "#NV", "#DIV/", "#NAME", "#NULL", "#NUM", "#REF", "#VALUE")
-_HOW = translatable(
-    "Give one line for each row, its numbers separated by commas, semicolons, tabs or spaces."
-)
 
 
 def open_csv(path: Path) -> ArrayMatrix:
@@ -66,12 +58,11 @@ def parse_csv(text: str, name: str) -> ArrayMatrix:
     in_brackets = rows_in_brackets(text, name)
     lines, declared, left_out = _lines(text if in_brackets is None else in_brackets, name)
     if not lines:
-        raise EngineError(tr("{name} holds no numbers.", name=name), tr(_HOW))
+        raise EngineError(tr("{name} holds no numbers.", name=name), tr(HOW))
     _refuse_open_quote(lines, name)
     try:
-        reading = (
-            _choose(lines, declared, name) if in_brackets is None else _reading_of_brackets(lines)
-        )
+        in_lines = in_brackets is None
+        reading = choose_reading(lines, declared, name) if in_lines else _in_brackets(lines)
         rows = split_lines(lines, reading.delimiter)
     except csv.Error:
         raise EngineError(
@@ -89,7 +80,7 @@ def parse_csv(text: str, name: str) -> ArrayMatrix:
     if 1 in values.shape and values.size > 1:
         # commas or spaces may have parted columns; [1, 2] is a list
         in_doubt = reading.decimal == "," and reading.delimiter == " "
-        if in_doubt or thousands or in_brackets is not None:
+        if in_doubt or thousands or not in_lines:
             raise _vector(values, name, reading.notes)
         notes += (_note_of_vector(values),)
     return ArrayMatrix(values, name, "text", notes)
@@ -104,7 +95,7 @@ def _left_out(thousands: str, blank: int, comments: int) -> Iterator[str]:
         yield tr("Comment lines were left out: {count}.", count=f"{comments:,}")
 
 
-def _reading_of_brackets(lines: Sequence[tuple[int, str]]) -> Reading:
+def _in_brackets(lines: Sequence[tuple[int, str]]) -> Reading:
     """Rows that stood in brackets hold numbers alone, with decimal points."""
     mark = "," if any("," in line for _, line in lines) else " "
     width = max(len(cells) for _, cells in split_lines(lines, mark))
@@ -120,7 +111,7 @@ def _refuse_other_text(text: str, name: str) -> None:
         remedy = translatable("Read it with scipy.io.mmread, and save it dense with numpy.save.")
         raise EngineError(
             tr("{name} is {what}, not a table of numbers.", name=name, what=tr(what)),
-            tr(remedy if is_market else _HOW),
+            tr(remedy if is_market else HOW),
         )
 
 
@@ -177,115 +168,6 @@ def _is_comment(line: str) -> bool:
     return line[1:2] not in (",", ";", "\t") and not line.upper().startswith(_EXCEL_ERRORS)
 
 
-def _choose(lines: Sequence[tuple[int, str]], declared: str | None, name: str) -> Reading:
-    """The reading under which every cell of the first lines is a number, else the nearest.
-
-    Raises EngineError for text that is no table, and where two readings give other numbers.
-    """
-    sample = _sample(lines)
-    found = readings(sample, declared)
-    if any(reading.width > 1 for reading in found):
-        found = [reading for reading in found if reading.width > 1]
-    whole = [reading for reading in found if not reading.bad]
-    if not whole:
-        _refuse_prose(sample, found, name)
-        return min(found, key=lambda one: (one.bad, one.delimiter == ";" and one.decimal == "."))
-    first = whole[0]
-    if first.delimiter == " ":
-        _refuse_spaced_thousands(sample, name)
-    for other in whole[1:]:
-        place, cell = _difference(sample, first, other)
-        if not place or (first.delimiter, other.delimiter) == ("\t", " "):
-            continue
-        if first.delimiter != other.delimiter or ("," in cell and first.delimiter != ";"):
-            raise EngineError(
-                tr(
-                    "{name}, line {place} can be read in two ways: {cell} holds decimal "
-                    "commas, or commas between numbers or thousands.",
-                    name=name,
-                    place=place,
-                    cell=f"{cell[:60]!r}",
-                ),
-                tr("Write numbers with a decimal point and without marks of thousands."),
-            )
-        if first.delimiter == ";":
-            return _with_semicolons(first, other, cell)
-    return first
-
-
-def _refuse_spaced_thousands(lines: Sequence[tuple[int, str]], name: str) -> None:
-    """Nobody writes 000 for a number of its own, and few put a no-break space between columns."""
-    for place, line in lines:
-        spaced = _SPACED_THOUSANDS.search(line)
-        if spaced:
-            raise EngineError(
-                tr(
-                    "{name}, line {place} can be read in two ways: {cell} is one number with a "
-                    "mark of thousands, or several.",
-                    name=name,
-                    place=place,
-                    cell=f"{spaced[0]!r}",
-                ),
-                tr("Write numbers with a decimal point and without marks of thousands."),
-            )
-
-
-def _with_semicolons(points: Reading, commas: Reading, cell: str) -> Reading:
-    """Of two readings that differ in the decimal mark, the one that the cells' marks speak for."""
-    if "," in cell:
-        note = tr(
-            "The comma before three digits, as in {cell}, was read as the decimal mark.",
-            cell=repr(cell),
-        )
-        return replace(commas, notes=(*commas.notes, note))
-    note = tr(
-        "The point before three digits, as in {cell}, was read as the decimal mark.",
-        cell=repr(cell),
-    )
-    return replace(points, notes=(*points.notes, note))
-
-
-def _sample(lines: Sequence[tuple[int, str]]) -> Sequence[tuple[int, str]]:
-    characters = 0
-    for place, (_, line) in enumerate(lines):
-        characters += len(line)
-        if characters > SAMPLE_CHARACTERS and place >= 3:
-            return lines[:place]
-    return lines
-
-
-def _difference(lines: Sequence[tuple[int, str]], one: Reading, other: Reading) -> tuple[int, str]:
-    """The first line and text of which two readings give different numbers; 0 for none."""
-    mine, theirs = split_lines(lines, one.delimiter), split_lines(lines, other.delimiter)
-    for (place, cells), (_, others) in zip(mine, theirs, strict=False):
-        if cells != others:
-            return place, " ".join(others)
-        for cell in cells[one.index :]:
-            if number(cell, one.decimal) != number(cell, other.decimal):
-                return place, cell
-    return 0, ""
-
-
-def _refuse_prose(lines: Sequence[tuple[int, str]], found: Sequence[Reading], name: str) -> None:
-    """Refuse text in which few cells are numbers under any reading."""
-    shares = []
-    for reading in found:
-        rows = split_lines(lines, reading.delimiter)[reading.header :]
-        cells = [cell for _, row in rows for cell in row[reading.index :] if cell]
-        like = sum(number(c, reading.decimal) is not None or is_explained(c) for c in cells)
-        shares.append(like / max(1, len(cells)))
-    if max(shares) < 0.5:
-        raise EngineError(
-            tr(
-                "{name} is no table of numbers; line {lines} reads {lines_2}.",
-                name=name,
-                lines=lines[0][0],
-                lines_2=f"{lines[0][1][:60]!r}",
-            ),
-            tr(_HOW),
-        )
-
-
 def _numbers(rows: Sequence[Row], reading: Reading, name: str) -> tuple[np.ndarray, str, int]:
     """The matrix, a number with marks of thousands where there is one, and the blank lines."""
     total = reading.index + reading.width
@@ -316,7 +198,7 @@ def _numbers(rows: Sequence[Row], reading: Reading, name: str) -> tuple[np.ndarr
     if len(values) > limits.MAX_CSV_ROWS:
         raise _too_many(name, tr("more than {most} rows", most=f"{limits.MAX_CSV_ROWS:,}"))
     if not values or not values[0]:
-        raise EngineError(tr("{name} holds no numbers.", name=name), tr(_HOW))
+        raise EngineError(tr("{name} holds no numbers.", name=name), tr(HOW))
     return np.array(values, dtype=np.float64), thousands, blank
 
 
