@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from lora_engine.cli.options import add_commands, json_flag
 from lora_engine.cli.output import print_json
@@ -17,6 +18,9 @@ from lora_engine.errors import FieldProblem, InvalidInput
 from lora_engine.export.skypilot_task import SkyResources, write_task
 from lora_engine.language import tr
 from lora_engine.spec import read_spec
+
+EXAMPLES = {"accelerators": "A100:1", "infra": "aws/us-east-1", "storage": "s3://bucket/path"}
+"""Of the options whose values have a form."""
 
 
 def register(app: typer.Typer) -> None:
@@ -58,7 +62,7 @@ def export_task(
         )
     except ValidationError as error:
         problems = [
-            FieldProblem("--" + str(one["loc"][0]).replace("_", "-"), one["msg"])
+            FieldProblem("--" + str(one["loc"][0]).replace("_", "-"), _reason(one))
             for one in error.errors()
         ]
         raise InvalidInput(
@@ -76,3 +80,12 @@ def export_task(
         typer.echo(
             tr("Written to {path}. Start it with `{command}`.", path=written.task, command=command)
         )
+
+
+def _reason(found: ErrorDetails) -> str:
+    """What is wrong with an option. A pattern says nothing to a person: an example does."""
+    example = EXAMPLES.get(str(found["loc"][0]))
+    if example is None or found["type"] != "string_pattern_mismatch":
+        return found["msg"]
+    value = repr(found["input"][:200])
+    return tr("got {value}; a value looks like {example}", value=value, example=example)

@@ -73,7 +73,7 @@ def test_what_the_program_or_the_hub_has_stays_there(run_command, tmp_path: Path
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["--accelerators", "A100:3; touch x"], "--accelerators"),
+        (["--accelerators", "A100:3; touch x"], "looks like A100:1"),
         (["--storage", "/home/me"], "--storage"),
         (["--cpus", "0"], "--cpus"),
         (["--accelerators", "A100:2"], "--accelerators asks for 2"),
