@@ -20,11 +20,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import _path  # noqa: F401
 import numpy as np
+from _claims import Claim, print_claims
 
 from lora_engine.adapter_operations import ToRank, WeightedAdapter, combine, resize
 from lora_engine.adapter_operations.written_adapter import written_adapter
@@ -39,17 +40,6 @@ MODULES = {
 }
 SMALL = {"self_attn.q_proj": (192, 256), "mlp.down_proj": (256, 320)}
 MIB = 2**20
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One figure, what it must reach, and whether it does."""
-
-    name: str
-    value: float
-    unit: str
-    must: str
-    reached: bool
 
 
 def save_random(
@@ -188,9 +178,7 @@ def main() -> None:
         figures = {"claims": [asdict(one) for one in claims], "dense_side": options.dense_side}
         print(json.dumps(figures, indent=1))
         return
-    for one in claims:
-        word = "" if not one.must else ("reached" if one.reached else "MISSED")
-        print(f"{one.name}: {one.value:.3g} {one.unit} {one.must} {word}")
+    print_claims(claims)
 
 
 if __name__ == "__main__":

@@ -22,28 +22,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import _path  # noqa: F401
 import numpy as np
 import torch
+from _claims import Claim, print_claims
 
 from lora_engine.spectrum import Factors, decompose, factor_values
 from lora_engine.weights import ArrayMatrix, open_matrix
 
 MIB = 2**20
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One figure, what it must reach, and whether it does."""
-
-    name: str
-    value: float
-    unit: str
-    must: str
-    reached: bool
 
 
 def timed(work: Callable[[], object], repeats: int = 1) -> tuple[float, object]:
@@ -182,9 +172,7 @@ def main() -> None:
         print(json.dumps(document, indent=2))
         return
     print(machine)
-    for claim in claims:
-        mark = "" if not claim.must else ("  reached" if claim.reached else "  NOT REACHED")
-        print(f"{claim.name:64} {claim.value:12.4g} {claim.unit:4} {claim.must:10}{mark}")
+    print_claims(claims)
 
 
 if __name__ == "__main__":

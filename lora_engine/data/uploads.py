@@ -177,7 +177,7 @@ def _library_summary(path: Path, settings: Settings) -> DatasetSummary:
         try:
             return DatasetSummary(**read_json_object(kept))
         except (ValueError, TypeError):
-            pass
+            pass  # torn, or of another version: made anew
     return _summary(path.name, path, IN_LIBRARY, settings)
 
 
