@@ -15,9 +15,9 @@ from typing import Literal
 
 import numpy as np
 
-from lora_engine.adapter_operations.stored_names import ModelNames
 from lora_engine.adapters.weights_keys import FLOAT_DTYPES
 from lora_engine.base_models import BaseModel
+from lora_engine.base_models.stored_names import ModelNames
 from lora_engine.errors import EngineError
 from lora_engine.language import tr, translatable
 from lora_engine.weights.checkpoint import Checkpoint

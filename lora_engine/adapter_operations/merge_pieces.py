@@ -11,8 +11,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from lora_engine.adapter_operations.stored_names import ModelNames
 from lora_engine.adapter_operations.stored_weights import matrix_shape, stored_rows
+from lora_engine.base_models.stored_names import ModelNames
 from lora_engine.spectrum import AdapterModule
 from lora_engine.weights.safetensors_file import SafetensorsFile
 

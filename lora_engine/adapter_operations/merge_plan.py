@@ -26,10 +26,10 @@ from lora_engine.adapter_operations.merged_tensors import (
     check_shapes_fit,
     written_dtype,
 )
-from lora_engine.adapter_operations.stored_names import ModelNames
 from lora_engine.adapter_operations.stored_weights import StoredWeights, stored_rows
 from lora_engine.adapters.check import AdapterCheck
 from lora_engine.adapters.config import WEIGHTS_FILE
+from lora_engine.base_models.stored_names import ModelNames
 from lora_engine.errors import EngineError
 from lora_engine.language import tr, translatable
 from lora_engine.spectrum import Adapter, AdapterModule

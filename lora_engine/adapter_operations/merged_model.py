@@ -26,11 +26,11 @@ from lora_engine.adapter_operations.model_folder import (
 )
 from lora_engine.adapter_operations.quantized_on_loading import QuantizedOnLoading
 from lora_engine.adapter_operations.sharded_weights import write_shards
-from lora_engine.adapter_operations.stored_names import ModelNames
 from lora_engine.adapter_operations.stored_weights import StoredWeights
 from lora_engine.adapters.check import AdapterCheck
 from lora_engine.adapters.config import read_provenance
 from lora_engine.base_models import load_tokenizer
+from lora_engine.base_models.stored_names import ModelNames
 from lora_engine.data.templates import chat_template_of
 from lora_engine.errors import EngineError
 from lora_engine.language import tr

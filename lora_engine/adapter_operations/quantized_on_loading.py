@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lora_engine.adapter_operations.stored_names import ModelNames
 from lora_engine.adapter_operations.stored_weights import StoredWeights
+from lora_engine.base_models.stored_names import ModelNames
 from lora_engine.weights.matrix import ArrayMatrix, MatrixSource
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ from lora_engine.adapters.config import (
 from lora_engine.adapters.lora_config import TASK_TYPES
 from lora_engine.adapters.weights_keys import FLOAT_DTYPES, AdapterKeys
 from lora_engine.adapters.whole import WholeAdapter, read_whole, refuse_non_finite
-from lora_engine.base_models import BaseModel, fingerprint
+from lora_engine.base_models import BaseModel, fingerprint, read_config
+from lora_engine.base_models.stored_names import ModelNames
 from lora_engine.errors import EngineError
 from lora_engine.language import tr, translatable
 from lora_engine.spec import Task
@@ -114,7 +116,7 @@ def _check_weights(adapter: WholeAdapter, base: BaseModel) -> None:
     """The shapes and the tensors saved whole, against the headers of the base's files."""
     if base.path is None:
         return
-    file, keys, weights = adapter.file, adapter.keys, BaseWeights.of(base.name, base.path)
+    file, keys, weights = adapter.file, adapter.keys, BaseWeights.of(base, base.path)
     _check_against_base(file, keys, adapter.shapes, weights)
     _check_embeddings(file, keys, weights)
     _check_whole(file, keys, adapter.config, weights)
@@ -124,29 +126,47 @@ def _check_weights(adapter: WholeAdapter, base: BaseModel) -> None:
 class BaseWeights:
     """The headers of a base model's files."""
 
-    name: str
+    base: BaseModel
     entries: Mapping[str, TensorEntry]
     files: Mapping[str, SafetensorsFile]  # by tensor
 
     @classmethod
-    def of(cls, name: str, folder: Path) -> BaseWeights:
+    def of(cls, base: BaseModel, folder: Path) -> BaseWeights:
         files = {}
         for path in sorted(folder.glob("*.safetensors")):
             file = scan(path)
             files.update(dict.fromkeys(file.tensors, file))
-        return cls(name, {key: file.tensors[key] for key, file in files.items()}, files)
+        return cls(base, {key: file.tensors[key] for key, file in files.items()}, files)
+
+    @property
+    def name(self) -> str:
+        return self.base.name
 
     def find(self, tensor: str) -> TensorEntry | None:
-        """A tensor; some checkpoints leave out the prefix `transformer.` or `model.`."""
+        """A tensor; some checkpoints leave out the prefix `transformer.` or `model.`, and those of
+        models that also see or hear have names that transformers changes when it loads them."""
         for name in (tensor, tensor.split(".", 1)[-1], f"model.{tensor}"):
             if name in self.entries:
                 return self.entries[name]
-        return None
+        if self._names is None or tensor not in self._names.parameters:
+            return None
+        stored = self._names.stored_name(tensor)
+        return None if stored is None else self.entries[stored]
 
     def has_module(self, module: str) -> bool:
         """Whether any weight lies in the module, by its name with or without the prefixes."""
         names = (module, module.split(".", 1)[-1], f"model.{module}")
-        return any(key.startswith(tuple(f"{name}." for name in names)) for key in self.entries)
+        if any(key.startswith(tuple(f"{name}." for name in names)) for key in self.entries):
+            return True
+        loaded = () if self._names is None else self._names.parameters
+        return any(key.startswith(f"{module}.") for key in loaded)
+
+    @cached_property
+    def _names(self) -> ModelNames | None:
+        """What the model calls its weights, of a model of several parts; the rest keep the names
+        in their files. It is built without weights, so only where a name was not found."""
+        config = {} if self.base.path is None else read_config(self.base.path)
+        return ModelNames.of(self.base, self.entries) if "text_config" in config else None
 
     def embedding(self) -> TensorEntry | None:
         """The table of token embeddings, by the names it goes by."""

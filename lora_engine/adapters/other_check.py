@@ -75,7 +75,7 @@ def check_other_adapter(path: Path, base: BaseModel) -> OtherCheck:
 def check_other_on_base(adapter: OtherAdapter, base: BaseModel) -> tuple[str, ...]:
     """Is a whole adapter made for `base`? Returns warnings. Raises EngineError where it is not."""
     if base.path is not None:
-        weights = BaseWeights.of(base.name, base.path)
+        weights = BaseWeights.of(base, base.path)
         _check_width(adapter, weights)
         if adapter.kind == "prefix":
             _check_layers(adapter, base)

@@ -1,7 +1,8 @@
 """Which modules of a base model an adapter leaves alone, and why.
 
-Two kinds: those outside the language model (the towers of pictures and sound, and what projects
-from them), which rows of text never reach, and those that PEFT refuses in state-space models.
+Four kinds: those outside the language model (the towers of pictures and sound, and what projects
+from them), which rows of text never reach; in state-space models those that PEFT refuses, and those
+whose weight the model reads past the module; and linear layers that compute something of their own.
 Asked by whoever resolves targets, on a loaded model or on one without weights.
 """
 
@@ -20,11 +21,35 @@ if TYPE_CHECKING:
 # these modules itself, so an adapter on them would compute nothing.
 REFUSED_IN = frozenset(("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"))
 REFUSED_NAMES = frozenset(("out_proj", "conv1d"))
+# PEFT takes these, and to no effect: the model multiplies by `dt_proj.weight` itself.
+BYPASSED_IN = frozenset(("falcon_mamba", "jamba", "mamba"))
+BYPASSED_NAMES = frozenset(("dt_proj",))
+# Of the linear layers with a forward of their own those that still compute Wx + b. The others (the
+# routers of Llama 4 and Phi-MoE answer with several tensors) end a step in PEFT's layer.
+PLAIN_LINEAR = frozenset(("EsmFoldLinear", "FalconLinear"))
 
 
 def is_refused(model: PreTrainedModel, path: str) -> bool:
     """Whether PEFT refuses an adapter on this module of a model with a state-space kernel."""
     return model_type_of(model) in REFUSED_IN and path.rpartition(".")[2] in REFUSED_NAMES
+
+
+def is_bypassed(model: PreTrainedModel, path: str) -> bool:
+    """Whether the model reads the weight of this module itself, so that an adapter does nothing."""
+    return model_type_of(model) in BYPASSED_IN and path.rpartition(".")[2] in BYPASSED_NAMES
+
+
+def computes_its_own(model: PreTrainedModel, path: str) -> bool:
+    """Whether this is a linear layer of transformers that computes something else than Wx + b."""
+    from torch import nn
+
+    kind = type(model.get_submodule(path))
+    return (
+        issubclass(kind, nn.Linear)
+        and kind.__module__.startswith("transformers.models.")
+        and kind.forward is not nn.Linear.forward
+        and kind.__name__ not in PLAIN_LINEAR
+    )
 
 
 def model_type_of(model: nn.Module) -> str:
@@ -64,18 +89,23 @@ def left_out_of_all_linear(
 ) -> list[str]:
     """Those of the paths that all-linear leaves out beyond the head, which PEFT leaves out.
 
-    text_only: for rows of text, which do not reach all of a model that also sees or hears.
+    text_only: for a run on rows of text, which leaves out what such rows cannot train as well.
     """
     paths = list(paths)
-    outside = set(outside_language_model(model, paths)) if text_only else set()
-    return [path for path in paths if path in outside or is_refused(model, path)]
+    left = {path for path in paths if is_refused(model, path)}
+    if text_only:
+        left |= {p for p in paths if is_bypassed(model, p) or computes_its_own(model, p)}
+        left |= set(outside_language_model(model, paths))
+    return [path for path in paths if path in left]
 
 
 def left_out_in_words(model: PreTrainedModel, paths: Iterable[str]) -> list[str]:
     """Why all-linear leaves out these modules, a sentence for each reason that applies."""
     paths = list(paths)
     outside = outside_language_model(model, paths)
-    refused = sorted({p.rpartition(".")[2] for p in paths if p not in set(outside)})
+    bypassed = _names(path for path in paths if is_bypassed(model, path))
+    refused = _names(path for path in paths if is_refused(model, path))
+    own = _names(path for path in paths if computes_its_own(model, path) and path not in outside)
     said = []
     if outside:
         said.append(
@@ -86,6 +116,24 @@ def left_out_in_words(model: PreTrainedModel, paths: Iterable[str]) -> list[str]
                 "of text never reach them.",
                 len(outside),
                 parts=_parts(outside),
+            )
+        )
+    if bypassed:
+        said.append(
+            tr(
+                "all-linear leaves out {modules}: a {model_type} reads their weights itself, so an "
+                "adapter on these modules would do nothing.",
+                modules=", ".join(bypassed),
+                model_type=model_type_of(model),
+            )
+        )
+    if own:
+        said.append(
+            tr(
+                "all-linear leaves out {modules}: these layers of a {model_type} compute more than "
+                "a product, which PEFT cannot put an adapter on.",
+                modules=", ".join(own),
+                model_type=model_type_of(model),
             )
         )
     if refused:
@@ -102,36 +150,75 @@ def left_out_in_words(model: PreTrainedModel, paths: Iterable[str]) -> list[str]
 
 def left_out_of_runs_in_words(model: PreTrainedModel, paths: Iterable[str]) -> list[str]:
     """What is counted and no run on rows of text adapts; empty without any."""
+    paths = list(paths)
     outside = outside_language_model(model, paths)
-    if not outside:
-        return []
-    return [
-        tr_count(
-            "Counted as PEFT's all-linear. A run on rows of text leaves out {count} module outside "
-            "the language model ({parts}), which such rows never reach.",
-            "Counted as PEFT's all-linear. A run on rows of text leaves out {count} modules "
-            "outside the language model ({parts}), which such rows never reach.",
-            len(outside),
-            parts=_parts(outside),
+    bypassed = _names(path for path in paths if is_bypassed(model, path))
+    own = _names(path for path in paths if computes_its_own(model, path) and path not in outside)
+    said = []
+    if outside:
+        said.append(
+            tr_count(
+                "Counted as PEFT's all-linear. A run on rows of text leaves out {count} module "
+                "outside the language model ({parts}), which such rows never reach.",
+                "Counted as PEFT's all-linear. A run on rows of text leaves out {count} modules "
+                "outside the language model ({parts}), which such rows never reach.",
+                len(outside),
+                parts=_parts(outside),
+            )
         )
-    ]
+    if bypassed:
+        said.append(
+            tr(
+                "Counted as PEFT's all-linear. A run leaves out {modules}: a {model_type} reads "
+                "their weights itself, so an adapter on these modules would do nothing.",
+                modules=", ".join(bypassed),
+                model_type=model_type_of(model),
+            )
+        )
+    if own:
+        said.append(
+            tr(
+                "Counted as PEFT's all-linear. A run leaves out {modules}: these layers of a "
+                "{model_type} compute more than a product, which PEFT cannot put an adapter on.",
+                modules=", ".join(own),
+                model_type=model_type_of(model),
+            )
+        )
+    return said
 
 
 def without_gradient_in_words(model: PreTrainedModel, paths: Iterable[str]) -> list[str]:
-    """The warning for adapted modules that rows of text do not reach; empty without any."""
+    """The warnings for adapted modules that rows of text cannot train; empty without any."""
+    paths = list(paths)
     outside = outside_language_model(model, paths)
-    if not outside:
-        return []
-    return [
-        tr_count(
-            "{count} module outside the language model ({parts}) will get no gradient from rows of "
-            "text, so the adapter does nothing there.",
-            "{count} modules outside the language model ({parts}) will get no gradient from rows "
-            "of text, so the adapter does nothing there.",
-            len(outside),
-            parts=_parts(outside),
+    bypassed = _names(path for path in paths if is_bypassed(model, path))
+    said = []
+    if outside:
+        said.append(
+            tr_count(
+                "{count} module outside the language model ({parts}) will get no gradient from "
+                "rows of text, so the adapter does nothing there.",
+                "{count} modules outside the language model ({parts}) will get no gradient from "
+                "rows of text, so the adapter does nothing there.",
+                len(outside),
+                parts=_parts(outside),
+            )
         )
-    ]
+    if bypassed:
+        said.append(
+            tr(
+                "{modules} will get no gradient: a {model_type} reads their weights itself, so the "
+                "adapter does nothing there.",
+                modules=", ".join(bypassed),
+                model_type=model_type_of(model),
+            )
+        )
+    return said
+
+
+def _names(paths: Iterable[str]) -> list[str]:
+    """The last part of each, once."""
+    return sorted({path.rpartition(".")[2] for path in paths})
 
 
 def _parts(paths: list[str]) -> str:

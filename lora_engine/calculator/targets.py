@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from lora_engine.base_models.adaptable import (
+    computes_its_own,
     is_refused,
     left_out_of_all_linear,
     model_type_of,
@@ -181,7 +182,7 @@ def resolve_targets(
             problems.append(
                 FieldProblem(
                     TARGETS_PATH,
-                    tr("PEFT refuses {target} in a {kind}", target=f"{target!r}", kind=kind),
+                    tr("PEFT cannot adapt {target} in a {kind}", target=f"{target!r}", kind=kind),
                 )
             )
     if problems:
@@ -206,7 +207,11 @@ def paths_all_linear_leaves_out(model: PreTrainedModel, text_only: bool = True) 
 
 
 def _refused(target: str, modules: list[TargetableModule], model: PreTrainedModel) -> bool:
-    return any(_matches(m, target) and is_refused(model, m.path) for m in modules)
+    return any(_matches(m, target) and _takes_no_adapter(model, m) for m in modules)
+
+
+def _takes_no_adapter(model: PreTrainedModel, module: TargetableModule) -> bool:
+    return is_refused(model, module.path) or computes_its_own(model, module.path)
 
 
 def _meaning(
@@ -261,7 +266,7 @@ def _names(chosen: list[TargetableModule], modules: list[TargetableModule]) -> l
 
 
 def _what_would_match(modules: list[TargetableModule], model: PreTrainedModel) -> str:
-    taken = [m for m in modules if not is_refused(model, m.path)]
+    taken = [m for m in modules if not _takes_no_adapter(model, m)]
     names = [group.name for group in group_modules(taken, head_path(model))]
     listed = ", ".join(dict.fromkeys(names[:40]))
     return tr(

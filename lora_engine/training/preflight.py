@@ -22,7 +22,7 @@ from lora_engine.base_models import (
     weight_module_names,
     weight_shapes,
 )
-from lora_engine.base_models.adaptable import REFUSED_IN
+from lora_engine.base_models.adaptable import BYPASSED_IN, REFUSED_IN
 from lora_engine.base_models.streamed import refuse_stored_quantized
 from lora_engine.base_models.tokenizer_files import check_tokenizer_files
 from lora_engine.calculator.meta_model import build_meta_model
@@ -216,7 +216,7 @@ def _has_targets(method: MethodSpec) -> bool:
 def _headers_tell(folder: Path, method: MethodSpec, modules: list[str]) -> bool:
     """Whether the names in the files are all that is needed to read the targets."""
     config = read_config(folder)
-    if "text_config" in config or config.get("model_type") in REFUSED_IN:
+    if "text_config" in config or config.get("model_type") in REFUSED_IN | BYPASSED_IN:
         return False
     named = [*target_names(method), *method.rank_pattern, *method.alpha_pattern]
     return all(

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    Gemma3Config,
     MixtralConfig,
     Qwen2MoeConfig,
 )
@@ -205,6 +206,24 @@ def test_a_run_s_patterns_scale_as_asked_in_training_and_in_the_file(bases, tmp_
         saved = [s for name, s in read.items() if name.endswith(ending)]
         assert trained == saved == pytest.approx([scaling] * len(trained)), ending
     assert_is_peft_s(bases["qwen2"], tmp_path)
+
+
+def test_a_model_whose_files_have_other_names_than_its_modules_takes_its_adapter(bases, tmp_path):
+    """Gemma 3 4B and its kin: `language_model.model.` in the files, the other way round loaded."""
+    eyes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1}
+    eyes |= {"num_attention_heads": 2, "image_size": 28, "patch_size": 14}
+    config = Gemma3Config(
+        text_config=SIZES | {"head_dim": 16}, vision_config=eyes, mm_tokens_per_image=4
+    )
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "base")
+    base = BaseModel("gemma", tmp_path / "base")
+    targets = r".*language_model.*\.(q_proj|down_proj)"
+    make(base, tmp_path / "one", LoraConfig(r=4, target_modules=targets))
+    assert_is_peft_s(base, tmp_path / "one")
+    make(bases["llama"], tmp_path / "other", LoraConfig(r=4, target_modules=["q_proj"]))
+    with pytest.raises(EngineError, match="no such weight"):
+        check_adapter(tmp_path / "other", base)
 
 
 def test_an_adapter_of_experts_is_described_and_compared(bases, tmp_path):

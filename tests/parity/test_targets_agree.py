@@ -39,6 +39,8 @@ CONFIGS = {
     | {"mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8, "mamba_d_state": 8}
     | {"mamba_n_groups": 1, "head_dim": 8},
     "falcon_mamba": STATE,
+    "jamba": LAYERS | {"num_experts": 2, "mamba_dt_rank": 2, "attn_layer_offset": 1},
+    "llama4_text": LAYERS | {"head_dim": 8, "num_local_experts": 2, "intermediate_size_mlp": 48},
     "gemma3": {
         "text_config": LAYERS | {"head_dim": 8},
         "vision_config": EYES,
@@ -77,8 +79,31 @@ def adapted(kind, targets):
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_the_count_is_what_training_adapts(kind):
     counted = count_model(source_of(kind), MethodSpec(rank=2))
-    reached = [m.parameters for m in counted.modules if "vision_tower" not in m.name]
+    idle = ("vision_tower", "dt_proj", "router")
+    reached = [m.parameters for m in counted.modules if not any(i in m.name for i in idle)]
     assert sum(reached) == sum(adapted(kind, {}).values()) > 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "idle"), [("mamba", "dt_proj"), ("jamba", "dt_proj"), ("llama4_text", "router")]
+)
+def test_all_linear_leaves_out_what_no_adapter_has_an_effect_on(kind, idle, caplog):
+    counted = count_model(source_of(kind), MethodSpec(rank=2))
+    assert any(idle in module.name for module in counted.modules)
+    assert any(idle in warning for warning in counted.warnings)
+    with caplog.at_level(logging.WARNING):
+        trained = adapted(kind, {})
+    assert trained
+    assert not any(idle in name for name in trained)
+    assert idle in caplog.text
+
+
+def test_a_named_module_without_effect_is_warned_of_and_a_router_refused(caplog):
+    with caplog.at_level(logging.WARNING):
+        adapted("mamba", {"target_modules": ["in_proj", "dt_proj"]})
+    assert "dt_proj will get no gradient" in caplog.text
+    with pytest.raises(InvalidInput, match="router"):
+        adapted("llama4_text", {"target_modules": ["router"]})
 
 
 def test_a_shortcut_means_the_same_in_training():

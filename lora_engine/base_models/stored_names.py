@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from lora_engine.base_models import BaseModel
+from lora_engine.base_models.find import BaseModel
 from lora_engine.errors import EngineError
 from lora_engine.language import tr
 from lora_engine.library_imports import import_transformers
