@@ -78,6 +78,10 @@ OTHER_FORMS = (
 )
 """Fields of PEFT's LoraConfig under which the factors are not one B A for each module."""
 
+TIED = frozenset(("embed_in", "embed_out", "embed_tokens", "lm_head", "word_embeddings", "wte"))
+"""What embedding and head are called. With ensure_weight_tying PEFT adapts both where one is named
+and they are one weight, and saves both."""
+
 NOT_APPLIED = (
     "alora_invocation_tokens",
     "megatron_config",
@@ -109,6 +113,7 @@ class AdapterConfig(BaseModel):
     rank_pattern: Annotated[dict[PatternKey, Rank], Field(max_length=MAX_NAMES)] | None = None
     alpha_pattern: Annotated[dict[PatternKey, Alpha], Field(max_length=MAX_NAMES)] | None = None
     modules_to_save: Annotated[list[PlainName], Field(max_length=MAX_SAVED_NAMES)] | None = None
+    ensure_weight_tying: bool = False
     exclude_modules: Pattern | Names | None = None
     layers_to_transform: (
         LayerNumber | Annotated[list[LayerNumber], Field(max_length=MAX_NAMES)] | None
@@ -163,6 +168,9 @@ class AdapterConfig(BaseModel):
         """
         pieces = tensor.split(".")
         endings = tuple(self.modules_to_save or ())
+        named = {ending.rpartition(".")[2] for ending in endings}
+        if self.ensure_weight_tying and TIED & named:
+            endings = (*endings, *TIED)
         return any(".".join(pieces[:end]).endswith(endings) for end in range(1, len(pieces)))
 
     def switched_on(self, names: tuple[str, ...]) -> list[str]:

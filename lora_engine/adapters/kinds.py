@@ -15,19 +15,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from lora_engine.adapters.config import (
     CONFIG_FILE,
+    MERGE,
     REMEDY,
     AdapterConfig,
     Alpha,
     Names,
     Pattern,
-    PlainName,
     Rank,
     config_problems,
     read_applicable_config,
     read_config_document,
 )
 from lora_engine.adapters.other_forms import BOTTLENECK
-from lora_engine.errors import InvalidInput
+from lora_engine.errors import EngineError, InvalidInput
 from lora_engine.language import tr, translatable
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ KIND_OF: dict[str, AdapterKind] = {
     "LOHA": "loha",
     BOTTLENECK: "bottleneck",
 }
+OF_LORA_ALONE = ("modules_to_save", "rank_pattern", "alpha_pattern")
 VIRTUAL_TOKEN_KINDS: tuple[AdapterKind, ...] = ("prefix", "prompt", "p_tuning")
 NEEDED: dict[AdapterKind, tuple[str, ...]] = {
     **dict.fromkeys(VIRTUAL_TOKEN_KINDS, ("num_virtual_tokens", "token_dim")),
@@ -88,12 +89,9 @@ class OtherConfig(BaseModel):
     num_attention_heads: Size | None = None
     num_transformer_submodules: Literal[1] | None = None
     target_modules: Pattern | Names | None = None
-    modules_to_save: Annotated[list[PlainName], Field(max_length=0)] | None = None
     bias: Literal["none"] = "none"
     r: Rank | None = None
     alpha: Alpha | None = None
-    rank_pattern: Annotated[dict[str, int], Field(max_length=0)] | None = None
-    alpha_pattern: Annotated[dict[str, float], Field(max_length=0)] | None = None
     save_projection: bool = True
     projection_prng_key: Annotated[int, Field(ge=0, le=2**64 - 1)] = 0
     bottleneck_size: Size | None = None
@@ -164,12 +162,23 @@ def read_other_config(folder: Path) -> OtherConfig:
     """The checked configuration of an adapter that is not LoRA.
 
     Raises NotFound where there is none; InvalidInput listing every field that is wrong or out of
-    bounds.
+    bounds; EngineError for options that are read of LoRA alone.
     """
+    path, document = folder / CONFIG_FILE, read_config_document(folder)
+    used = [name for name in OF_LORA_ALONE if document.get(name)]
+    if used:
+        prompts = KIND_OF.get(str(document.get("peft_type"))) in VIRTUAL_TOKEN_KINDS
+        raise EngineError(
+            tr(
+                "{path} uses {used}, which Rankscope reads of LoRA adapters alone.",
+                path=path,
+                used=", ".join(used),
+            ),
+            tr("Use it with PEFT; Rankscope does not read it.") if prompts else tr(MERGE),
+        )
     try:
-        return OtherConfig.model_validate(read_config_document(folder))
+        return OtherConfig.model_validate(document)
     except ValidationError as error:
-        path = folder / CONFIG_FILE
         raise InvalidInput(str(path), config_problems(error), tr(REMEDY)) from None
 
 

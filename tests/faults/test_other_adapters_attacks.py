@@ -113,6 +113,21 @@ def test_a_configuration_that_is_wrong_is_refused_by_field(write, kind, changes,
 
 
 @pytest.mark.parametrize(
+    ("kind", "changes", "remedy"),
+    [
+        ("ia3", {"modules_to_save": ["lm_head"]}, "merge_and_unload"),
+        ("loha", {"alpha_pattern": {"q": 2}}, "merge_and_unload"),
+        ("prompt", {"modules_to_save": ["lm_head"]}, "with PEFT"),
+    ],
+)
+def test_what_is_read_of_lora_alone_comes_with_a_way_to_use_it(write, kind, changes, remedy):
+    with pytest.raises(EngineError) as refused:
+        read_any_config(write(kind, changes))
+    assert next(iter(changes)) in refused.value.problem
+    assert remedy in refused.value.remedy
+
+
+@pytest.mark.parametrize(
     ("kind", "tensors", "words"),
     [
         ("prefix", {"prompt_embeddings": ones(3, 64)}, r"\[3, 64\]"),

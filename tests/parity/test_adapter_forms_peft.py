@@ -208,6 +208,23 @@ def test_a_run_s_patterns_scale_as_asked_in_training_and_in_the_file(bases, tmp_
     assert_is_peft_s(bases["qwen2"], tmp_path)
 
 
+@pytest.mark.parametrize("named", ["embed_tokens", "lm_head"])
+def test_one_weight_that_is_embedding_and_head_is_saved_whole_once_named(bases, tmp_path, named):
+    """PEFT saves both with ensure_weight_tying, and renames what the person named."""
+    settings = {"target_modules": ["q_proj"], "ensure_weight_tying": True}
+    make(bases["tied"], tmp_path / "one", LoraConfig(r=4, modules_to_save=[named], **settings))
+    assert_is_peft_s(bases["tied"], tmp_path / "one")
+
+
+def test_factors_for_both_ends_of_a_tied_weight_are_refused_with_a_way_to_use_them(bases, tmp_path):
+    settings = LoraConfig(r=4, target_modules=["lm_head"], ensure_weight_tying=True)
+    make(bases["tied"], tmp_path / "one", settings)
+    with pytest.raises(EngineError) as refused:
+        compare_logits(bases["tied"], tmp_path / "one")
+    assert "ensure_weight_tying" in refused.value.problem
+    assert "merge_and_unload" in refused.value.remedy
+
+
 def test_a_model_whose_files_have_other_names_than_its_modules_takes_its_adapter(bases, tmp_path):
     """Gemma 3 4B and its kin: `language_model.model.` in the files, the other way round loaded."""
     eyes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lora_engine.adapters.check import AdapterCheck
+from lora_engine.adapters.config import MERGE
 from lora_engine.adapters.other_check import OtherCheck
 from lora_engine.errors import EngineError
 from lora_engine.language import tr
@@ -12,6 +13,15 @@ from lora_engine.language import tr
 
 def refuse_untargeted(check: AdapterCheck, modules: Sequence[str]) -> None:
     """Raises EngineError for modules of the file that its configuration leaves out."""
+    if modules and check.config.ensure_weight_tying:
+        raise EngineError(
+            tr(
+                "The adapter in {path} has factors for the embedding and for the head that is tied "
+                "to it (ensure_weight_tying), which Rankscope cannot apply.",
+                path=check.path,
+            ),
+            tr(MERGE),
+        )
     if modules:
         raise EngineError(
             tr(
