@@ -43,7 +43,8 @@ def computes_its_own(model: PreTrainedModel, path: str) -> bool:
     """Whether this is a linear layer of transformers that computes something else than Wx + b."""
     from torch import nn
 
-    kind = type(model.get_submodule(path))
+    holder, _, name = path.rpartition(".")  # of fused experts the name is a parameter's
+    kind = type(getattr(model.get_submodule(holder), name))
     return (
         issubclass(kind, nn.Linear)
         and kind.__module__.startswith("transformers.models.")
