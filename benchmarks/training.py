@@ -3,7 +3,7 @@
     python benchmarks/training.py [--json] [--architecture llama] [--steps 12] [--rounds 2]
                                   [--contender NAME ...] [--supervised 0.6] [--threads N]
                                   [--worker-start] [--python PACKAGE=PATH ...]
-                                  [--device cuda --size 1b]
+                                  [--device cuda --size 1b] [--size 100m --stored bfloat16]
 
 Every contender trains the same random model (hidden 256, 6 layers, MLP 688, vocabulary 8,192;
 9M parameters as a Llama) with a rank-8 adapter on all linear layers, on the same rows of 20 to
@@ -16,6 +16,8 @@ names another interpreter for a package whose pins exclude ours. `--worker-start
 from its start to its first step as well. On a busy machine use `--threads 1` and read the tokens a
 second of processor time. `--device cuda` trains on the GPU, the frozen weights in bfloat16 for all,
 and memory is then the peak of tensors there; `--size 1b` is a Llama of 1.1 billion weights.
+`--stored bfloat16` stores the model in it, as most published ones are: `ours_auto` is ours in what
+`precision: auto` then means, and `trainer_as_stored` Trainer on the base in bfloat16.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import _path  # noqa: F401
-from training_contenders import CONTENDERS, NEEDS, load_adapted
+from training_contenders import CONTENDERS, NEEDS, OF_STORED, load_adapted
 from training_workload import Recorder, Workload, make_model
 
 from lora_engine.spec import spec_from
@@ -65,7 +67,8 @@ def interpreters_of(options: argparse.Namespace) -> dict[str, str]:
     """Contender to the Python that runs it; contenders whose package is nowhere are left out."""
     elsewhere = dict(named.split("=", 1) for named in options.python)
     found = {}
-    for name in dict.fromkeys(["trainer", *(options.contender or CONTENDERS)]):
+    usual = [name for name in CONTENDERS if options.stored or name not in OF_STORED]
+    for name in dict.fromkeys(["trainer", *(options.contender or usual)]):
         package = NEEDS.get(name)
         if package in elsewhere:
             found[name] = elsewhere[package]
@@ -79,8 +82,9 @@ def measure(options: argparse.Namespace, interpreters: dict[str, str]) -> dict[s
     results: dict[str, list[dict]] = {name: [] for name in interpreters}
     with tempfile.TemporaryDirectory() as folder:
         asked = (options.steps, options.supervised, options.threads)
-        workload = Workload(folder, *asked, options.device, options.size)
-        make_model(Path(workload.model), options.architecture, workload.size, workload.dtype)
+        workload = Workload(folder, *asked, options.device, options.size, options.stored)
+        stored = workload.stored or workload.dtype
+        make_model(Path(workload.model), options.architecture, workload.size, stored)
         if any(name.startswith("llamafactory") for name in interpreters):  # which reads it there
             load_adapted(workload).save_pretrained(workload.adapter)
         for _ in range(options.rounds):
@@ -138,7 +142,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--architecture", default="llama")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--size", choices=("small", "1b"), default="small")
+    parser.add_argument("--size", choices=("small", "100m", "1b"), default="small")
+    parser.add_argument("--stored", choices=("float32", "bfloat16"), default="")
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int)
@@ -161,7 +166,7 @@ def main() -> None:
         "supervised": options.supervised,
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
         "load_before": os.getloadavg()[0],
-        "absent": sorted(set(options.contender or CONTENDERS) - set(interpreters)),
+        "absent": sorted(set(options.contender or NEEDS) - set(interpreters)),
         "contenders": measure(options, interpreters),
     }
     if options.worker_start:

@@ -64,8 +64,23 @@ def ours(workload: Workload, recorder: Recorder, precision: str, bits: int | Non
     return path.description
 
 
+def ours_auto(workload: Workload, recorder: Recorder) -> str:
+    """Ours in what `precision: auto` means for this base on this machine."""
+    from lora_engine.base_models import BaseModel
+    from lora_engine.training.precision import precision_of
+
+    base = BaseModel("random", Path(workload.model))
+    precision = precision_of(workload.spec(), workload.device, base)
+    return f"{precision}; {ours(workload, recorder, precision)}"
+
+
 def with_trainer(
-    workload: Workload, recorder: Recorder, collator, bits: int | None = None, **arguments
+    workload: Workload,
+    recorder: Recorder,
+    collator,
+    bits: int | None = None,
+    dtype: str = "",
+    **arguments,
 ) -> None:
     """transformers' Trainer on the rows in the plan's order."""
     from transformers import Trainer, TrainingArguments
@@ -77,7 +92,7 @@ def with_trainer(
         for row in workload.rows_in_order()
     ]
     trainer = recording(
-        load_adapted(workload, bits=bits), settings, train_dataset=rows, data_collator=collator
+        load_adapted(workload, dtype, bits), settings, train_dataset=rows, data_collator=collator
     )
     trainer.train()
 
@@ -239,6 +254,9 @@ def record_steps(base: type, recorder: Recorder) -> type:
 CONTENDERS: dict[str, Callable[[Workload, Recorder], str]] = {
     "trainer": plain_trainer,
     "trainer_bf16": lambda workload, recorder: plain_trainer(workload, recorder, bf16=True),
+    "trainer_as_stored": lambda workload, recorder: plain_trainer(
+        workload, recorder, dtype=workload.stored
+    ),
     "trainer_flattening": flattening_trainer,
     "trl_defaults": with_trl,
     "trl_padding_free": lambda workload, recorder: with_trl(
@@ -253,7 +271,9 @@ CONTENDERS: dict[str, Callable[[Workload, Recorder], str]] = {
     ),
     "ours_float32": lambda workload, recorder: ours(workload, recorder, "float32"),
     "ours_bfloat16": lambda workload, recorder: ours(workload, recorder, "bfloat16"),
+    "ours_auto": ours_auto,
 }
+OF_STORED = ("trainer_as_stored", "ours_auto")  # they differ from others with --stored alone
 NEEDS = {
     "trl_defaults": "trl",
     "trl_padding_free": "trl",

@@ -31,6 +31,16 @@ LLAMA_SIZES = {
     "max_position_embeddings": 512,
     "tie_word_embeddings": False,
 }
+HUNDRED_MILLION_SIZES = {  # SmolLM-135M's layers; 111 million weights with our vocabulary
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "head_dim": 64,
+    "max_position_embeddings": 2048,
+    "tie_word_embeddings": True,
+}
 BILLION_SIZES = {  # TinyLlama's, 1.1 billion weights
     "hidden_size": 2048,
     "intermediate_size": 5632,
@@ -47,7 +57,10 @@ GPT2_SIZES = {"n_embd": 256, "n_inner": 688, "n_layer": 6, "n_head": 4, "n_posit
 
 @dataclass(frozen=True)
 class Workload:
-    """What every contender is given. size: small, or 1b for a GPU."""
+    """What every contender is given.
+
+    size: small, 100m, or 1b for a GPU. stored: what the model's files hold; as `dtype` if empty.
+    """
 
     folder: str
     steps: int
@@ -55,6 +68,7 @@ class Workload:
     threads: int | None = None
     device: str = "cpu"
     size: str = "small"
+    stored: str = ""
 
     @property
     def dtype(self) -> str:
@@ -174,7 +188,7 @@ def make_model(
         tokenizer_object=inner, pad_token="<0>", bos_token="<1>", eos_token="<2>", unk_token="<0>"
     ).save_pretrained(folder)
     sizes = GPT2_SIZES if architecture == "gpt2" else LLAMA_SIZES
-    sizes = BILLION_SIZES if size == "1b" else sizes
+    sizes = {"1b": BILLION_SIZES, "100m": HUNDRED_MILLION_SIZES}.get(size, sizes)
     special = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     torch.manual_seed(0)
     config = AutoConfig.for_model(

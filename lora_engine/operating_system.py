@@ -19,6 +19,7 @@ from pathlib import Path
 IS_LINUX = sys.platform == "linux"
 NVIDIA_DRIVER_LISTING = Path("/proc/driver/nvidia/gpus")
 """One entry a card, where the NVIDIA driver is loaded. Only Linux has it."""
+PROCESSOR_LISTING = Path("/proc/cpuinfo")
 WATCH_EVERY_S = 0.02
 
 
@@ -65,6 +66,15 @@ def is_stopped(pid: int) -> bool:
         return psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
     except psutil.NoSuchProcess:
         return False
+
+
+def has_fast_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 by itself, by AVX-512 or by AMX. Linux tells it."""
+    if not IS_LINUX:
+        return False
+    with PROCESSOR_LISTING.open() as lines:
+        flags = next((line for line in lines if line.startswith("flags")), "")
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags.split())
 
 
 def peak_resident_bytes() -> int:

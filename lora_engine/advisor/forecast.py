@@ -234,7 +234,7 @@ class _Asking:
         if spec.objective.kind not in WHOLE_BATCHES:
             longest, devices = int(lengths.max()), spec.optimization.devices
             tokens = tokens_of_device(tokens, longest, devices)
-        device, precision = self.place.device, self.place.precision(spec)
+        device, precision = self.place.device, self.place.precision(spec, self.base)
         return request_of(spec, folder, device, precision, tokens, self.rows.supervised)
 
     def _peak_bytes(self, request: MemoryRequest) -> int:

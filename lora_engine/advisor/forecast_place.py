@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lora_engine.base_models import BaseModel
 from lora_engine.calculator.memory_request import GIB
 from lora_engine.devices import CPU, pick_device
 from lora_engine.settings import Settings
@@ -34,11 +35,12 @@ class ForecastPlace:
     def is_here(self) -> bool:
         return self.name == HERE
 
-    def precision(self, spec: RunSpec) -> str:
-        """That of a run's base. A card elsewhere cannot be asked: all since 2020 have bfloat16."""
-        if spec.optimization.precision == "auto" and self.device == "cuda" and not self.is_here:
-            return "bfloat16"
-        return precision_of(spec, self.device)
+    def precision(self, spec: RunSpec, base: BaseModel) -> str:
+        """That of a run's base. A device elsewhere cannot be asked: all cards since 2020 have
+        bfloat16, and of a processor float32 is said, which takes more memory."""
+        if spec.optimization.precision == "auto" and not self.is_here:
+            return "bfloat16" if self.device == "cuda" else "float32"
+        return precision_of(spec, self.device, base)
 
 
 def place_of(spec: RunSpec, settings: Settings) -> ForecastPlace:

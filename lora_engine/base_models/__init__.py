@@ -18,7 +18,7 @@
     classifier_heads      which modules of a classification model are its head
     layer_list            a model's layers, by name
     adaptable             modules that an adapter leaves alone, and why
-    weight_shapes         names and shapes of weights, from the files' headers
+    weight_shapes         names, shapes and formats of weights, from the files' headers
     families              the classes of the common decoder layer, by name
 
 Knows nothing of adapters or training. Importing this loads neither torch nor transformers.
@@ -48,6 +48,7 @@ from lora_engine.base_models.stored_quantization import (
     stored_quantization,
 )
 from lora_engine.base_models.weight_shapes import (
+    stored_types,
     target_suffixes,
     weight_module_names,
     weight_numbers,
@@ -76,6 +77,7 @@ __all__ = [
     "resolve_base_model",
     "spec_on_base",
     "stored_quantization",
+    "stored_types",
     "target_suffixes",
     "weight_module_names",
     "weight_numbers",

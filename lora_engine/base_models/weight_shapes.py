@@ -1,4 +1,4 @@
-"""Names and shapes of a base model's weights, from the headers of its safetensors files."""
+"""Names, shapes and formats of a base model's weights, from its safetensors files' headers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from lora_engine.base_models.find import BaseModel
+from lora_engine.base_models.load_report import COMPUTED
 from lora_engine.base_models.weight_files import weight_files
 from lora_engine.weights import nf4
 from lora_engine.weights.packed_tensors import packing_method
@@ -33,6 +34,18 @@ def weight_numbers(model: BaseModel) -> int:
     """How many numbers the files of a local model hold; packed weights count as their codes."""
     files = [] if model.path is None else weight_files(model.path)
     return sum(math.prod(entry.shape) for file in files for entry in file.tensors.values())
+
+
+def stored_types(model: BaseModel) -> frozenset[str]:
+    """The number formats of a local model's tensors, as safetensors names them (`BF16`), without
+    those that models compute."""
+    files = [] if model.path is None else weight_files(model.path)
+    return frozenset(
+        entry.dtype
+        for file in files
+        for name, entry in file.tensors.items()
+        if not COMPUTED.search(name)
+    )
 
 
 def _two_dimensional(model: BaseModel) -> dict[str, tuple[int, int] | None]:

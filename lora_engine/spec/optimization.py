@@ -110,8 +110,10 @@ class OptimizationSpec(Section):
         "auto",
         title="Numerical precision",
         description="Arithmetic of the frozen base. auto: bfloat16 on CUDA, or on cards without it "
-        "float16 where that is allowed; float32 otherwise. float16, on CUDA alone, scales "
-        "gradients and skips steps that overflow. The adapter itself is always float32.",
+        "float16 where that is allowed; on a processor with AVX512-BF16 or AMX bfloat16 for LoRA "
+        "on a base of 20 million numbers or more that is stored in it; float32 otherwise. float16, "
+        "on CUDA alone, scales gradients and skips steps that overflow. The adapter itself is "
+        "always float32.",
     )
     gradient_checkpointing: bool = Field(
         False,

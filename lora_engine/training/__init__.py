@@ -34,18 +34,21 @@ from lora_engine.training.compatibility import (
     this_machine,
     unavailable_choices,
 )
+from lora_engine.training.precision import KeptPrecision, read_precision
 from lora_engine.training.preflight import check_run
 from lora_engine.training.reporting.loss_curve import describe_loss_curve
 from lora_engine.training.starting_adapter import method_of_adapter
 from lora_engine.training.together import SharingKey, rule_in_words, sharing_key
 
 __all__ = [
+    "KeptPrecision",
     "Machine",
     "SharingKey",
     "check_run",
     "compatibility_problems",
     "describe_loss_curve",
     "method_of_adapter",
+    "read_precision",
     "rule_in_words",
     "sharing_key",
     "this_machine",

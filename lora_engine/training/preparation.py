@@ -55,7 +55,7 @@ from lora_engine.training.compatibility import WHOLE_BATCHES
 from lora_engine.training.kept_base import LoadedBase
 from lora_engine.training.memory.usage import memory_bytes
 from lora_engine.training.plan import Plan, make_plan
-from lora_engine.training.precision import precision_of
+from lora_engine.training.precision import precision_of_run
 from lora_engine.training.product_library import library_of_run, sizes_of
 from lora_engine.training.ranks.ranks import ALONE, Ranks
 from lora_engine.training.starting_adapter import (
@@ -162,12 +162,13 @@ def prepare(
     plan = make_plan(lengths, spec.optimization, spec.seed, spec.extended_from, keeps_batches)
     counts = len(data.training), len(data.evaluation), plan.total_steps
     log.info("%d rows to train on, %d to evaluate, %d steps", *counts)
-    dtype = dtype_of(spec, device)
     extended = settings.runs_dir / spec.extended_from.run if spec.extended_from else None
+    dtype = dtype_named(precision_of_run(directory, extended, spec, device, base))
     run = PreparedRun(
         directory, spec, base, device, dtype, tokenizer, data, plan, adapter, extended
     )
     if beside:
+        _refuse_other_precision(run, beside[0])
         return replace(run, library=beside[0].library)
     if device != "cpu" or str(dtype) != "torch.float32":
         return run
@@ -175,6 +176,15 @@ def prepare(
     sizes = sizes_of(tokens, {} if base.path is None else read_config(base.path))
     cache = settings.token_cache_dir.parent
     return replace(run, library=library_of_run(directory.path, extended, sizes, cache))
+
+
+def _refuse_other_precision(run: PreparedRun, beside: PreparedRun) -> None:
+    """Raises EngineError for a run that began on a processor of another kind than the others."""
+    if run.dtype != beside.dtype:
+        raise EngineError(
+            tr("The run began in another precision than the others, so they cannot share a base."),
+            tr("Train it alone."),
+        )
 
 
 def _refuse_beyond_context(base: BaseModel, data: PreparedData, added: int) -> None:
@@ -312,11 +322,10 @@ def _evaluated_sets(
     return tuple(found) if len(found) > 1 else ()
 
 
-def dtype_of(spec: RunSpec, device: str) -> torch.dtype:
-    """What the spec's precision means on a device."""
+def dtype_named(precision: str) -> torch.dtype:
     import torch
 
-    return getattr(torch, precision_of(spec, device))
+    return getattr(torch, precision)
 
 
 def write_memory_prediction(run: PreparedRun) -> None:

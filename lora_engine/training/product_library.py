@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from lora_engine.files import read_bounded, write_atomically
+from lora_engine.operating_system import has_fast_bfloat16
 
 if TYPE_CHECKING:
     import torch
@@ -167,14 +168,6 @@ def _layer_pass(sizes: Sizes, dtype: torch.dtype) -> Callable[[], None]:
         output.backward(torch.ones_like(output))
 
     return forward_and_backward
-
-
-def has_fast_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 itself, by AVX-512 or by AMX."""
-    import torch
-
-    able = torch.cpu.get_capabilities()
-    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
 
 @contextmanager

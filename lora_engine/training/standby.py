@@ -26,7 +26,8 @@ from lora_engine.scrubbing import scrub_output
 from lora_engine.spec import spec_from
 from lora_engine.training import worker
 from lora_engine.training.kept_base import KeptBase, load_kept_base
-from lora_engine.training.preparation import dtype_of
+from lora_engine.training.precision import precision_of
+from lora_engine.training.preparation import dtype_named
 from lora_engine.training.skipped_imports import skip_unused_imports
 from lora_engine.training.standby_channel import READY, TAKEN, receive
 
@@ -85,7 +86,8 @@ def load_ahead(name: str, precision: str) -> KeptBase:
         if pick_device(settings) != CPU:
             return KeptBase()
         spec = spec_from({"optimization": {"precision": precision}})
-        return load_kept_base(resolve_base_model(name, settings), dtype_of(spec, CPU))
+        base = resolve_base_model(name, settings)
+        return load_kept_base(base, dtype_named(precision_of(spec, CPU, base)))
     except EngineError:
         return KeptBase()
 

@@ -27,6 +27,7 @@ SECTION_NAMES = {
 WHAT_FILES_ARE = {
     "adapter/": translatable("The trained adapter, as PEFT reads it."),
     "metrics.jsonl": translatable("One row for each logged step."),
+    "precision.json": translatable("What the base is computed in."),
     "prediction.json": translatable("What was predicted before the start."),
     "result.json": translatable("How the run ended."),
     "samples.jsonl": translatable("Answers at each evaluation."),

@@ -10,7 +10,7 @@ from lora_engine.engine import Engine
 from lora_engine.language import tr, tr_count, translatable
 from lora_engine.run_folder import MemoryShortage, MetricsRow
 from lora_engine.runs import RunState, RunView, state_name
-from lora_engine.training import describe_loss_curve
+from lora_engine.training import describe_loss_curve, read_precision
 from pages import ADAPTERS, COMPARE, RUNS, SPECTRUM, TRAIN
 from pages.shared import layout
 
@@ -70,7 +70,9 @@ def facts(engine: Engine, view: RunView) -> str:
         (tr("Device"), escape(view.record.device or "–")),
     ]
     cells = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in found)
-    return f'<dl class="rs-facts">{cells}</dl>'
+    kept = read_precision(engine.runs.directory(view.id))
+    note = "" if kept is None else f'<p class="rs-spec-note">{escape(kept.words)}</p>'
+    return f'<dl class="rs-facts">{cells}</dl>{note}'
 
 
 def _verdict(engine: Engine, view: RunView) -> str:

@@ -242,8 +242,9 @@ WORDS: Mapping[str, FieldWords] = {
     ),
     "optimization.precision": FieldWords(
         translatable(
-            "Arithmetic of the frozen base. By device: bfloat16 on a GPU, else float32. The "
-            "adapter itself is always float32."
+            "Arithmetic of the frozen base. By device: bfloat16 on a GPU, and on a processor that "
+            "multiplies it by itself for a larger base stored in it; else float32. The adapter "
+            "itself is always float32."
         ),
         choices={"auto": translatable("by device")},
     ),

@@ -12,6 +12,7 @@ from lora_engine.advisor.forecast_rows import FirstFigures, first_figures
 from lora_engine.advisor.sampled_lengths import SampledLengths
 from lora_engine.run_folder import RunResult
 from lora_engine.spec import recipe_spec, spec_from
+from lora_engine.training import precision
 from lora_engine.training.memory.prediction import FILE, Prediction
 
 GIB = 1 << 30
@@ -85,6 +86,16 @@ def test_earlier_runs_on_the_base_tell_the_speed_and_the_workers_memory(foreseen
     assert found.chosen.memory_gib > 2
     assert foreseen(spec, base_model="starter-encoder", task="token_classification",
                     dataset__source="starter:entities").measured_on == 0  # fmt: skip
+
+
+def test_memory_is_that_of_the_precision_that_the_run_will_take(foreseen, monkeypatch):
+    monkeypatch.setattr(precision, "LEAST_NUMBERS", 1)
+    found = {}
+    for is_fast in (True, False):
+        monkeypatch.setattr(precision, "has_fast_bfloat16", lambda is_fast=is_fast: is_fast)
+        found[is_fast] = foreseen(recipe_spec("pirate")).chosen.memory_gib
+    asked = foreseen(recipe_spec("pirate"), optimization__precision="bfloat16")
+    assert found[True] == asked.chosen.memory_gib < found[False]
 
 
 def test_a_base_in_4_bits_costs_what_making_numbers_of_it_costs(foreseen):

@@ -34,6 +34,23 @@ def test_no_other_module_asks_what_only_one_system_has():
     assert elsewhere == []
 
 
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("fpu avx512f avx512_bf16 gfni", True),
+        ("fpu amx_bf16 amx_tile", True),
+        ("fpu avx512f", False),
+    ],
+)
+def test_the_processor_says_what_it_multiplies(tmp_path, monkeypatch, flags, expected):
+    listing = tmp_path / "cpuinfo"
+    listing.write_text(f"processor\t: 0\nmodel name\t: x amx_bf16\nflags\t\t: {flags}\n\n")
+    monkeypatch.setattr(operating_system, "PROCESSOR_LISTING", listing)
+    assert operating_system.has_fast_bfloat16() is expected
+    monkeypatch.setattr(operating_system, "IS_LINUX", False)
+    assert not operating_system.has_fast_bfloat16()
+
+
 def test_a_lock_keeps_out_all_but_those_who_share_it(tmp_path):
     first, second = (os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT) for _ in range(2))
     try:

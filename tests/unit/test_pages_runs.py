@@ -31,6 +31,7 @@ from lora_engine.runs.stall_detection import Stall
 from lora_engine.runs.states import RunState
 from lora_engine.runs.store import RunStore
 from lora_engine.spec import spec_from
+from lora_engine.training import KeptPrecision
 from pages.runs import controls, curves, run_figures, run_list, run_summary, run_table
 from pages.runs import reports as shown_reports
 from pages.runs.content import Content, content_of
@@ -205,6 +206,15 @@ def test_what_a_person_wrote_is_text_and_never_markup(engine, add):
     listed = json.loads(shown(engine, "a").parts["runs"])["items"][0]
     assert listed["name"] == ATTACK  # set as text by list.js
     assert run_summary.facts(engine, engine.runs.get("a")).count("<img") == 0
+
+
+def test_a_run_says_what_its_base_is_computed_in_and_why(engine, add):
+    for run_id, why in {"fast": "pays", "plain": "stored"}.items():
+        add(run_id)
+        kept = KeptPrecision(precision="bfloat16" if why == "pays" else "float32", why=why)
+        (engine.runs.directory(run_id).path / "precision.json").write_text(kept.model_dump_json())
+        assert kept.precision in kept.words
+        assert kept.words in run_summary.facts(engine, engine.runs.get(run_id))
 
 
 def test_the_list_says_what_is_chosen_and_ticked_and_a_browser_may_say_anything(engine, add):

@@ -30,7 +30,7 @@ from lora_engine.training.memory.prediction import (
     request_of,
 )
 from lora_engine.training.memory.usage import peak_memory_bytes
-from lora_engine.training.precision import precision_of
+from lora_engine.training.precision import precision_of_begun_run
 
 log = logging.getLogger("lora_engine.training.worker")
 # The run needed more than was estimated, so a change must save at least this share of the memory
@@ -56,7 +56,7 @@ def explain_out_of_memory(
     estimate = None
     if prediction is not None:
         estimate = prediction.baseline_bytes + prediction.total_bytes
-    changes = _changes(directory.spec(), prediction, available, settings)
+    changes = _changes(directory, prediction, available, settings)
     facts = MemoryShortage(
         estimate_bytes=estimate, peak_bytes=peak, available_bytes=available, changes=changes
     )
@@ -79,13 +79,14 @@ def available_bytes(device: str) -> int:
 
 
 def _changes(
-    spec: RunSpec, prediction: Prediction | None, available: int, settings: Settings
+    directory: RunDirectory, prediction: Prediction | None, available: int, settings: Settings
 ) -> tuple[FittingChange, ...]:
     """The calculator's changes as fields of the spec; none where it finds no fit."""
     if prediction is None:
         return ()
+    spec = directory.spec()
     try:
-        request = _request(spec, prediction, settings)
+        request = _request(directory, spec, prediction, settings)
         expected = estimate_memory(request)
         _, moving, _ = parts_of(expected)
         room = (available - prediction.baseline_bytes) / GIB
@@ -103,12 +104,14 @@ def _changes(
     return tuple(_as_fields(change) for change in found.changes)
 
 
-def _request(spec: RunSpec, prediction: Prediction, settings: Settings) -> MemoryRequest:
+def _request(
+    directory: RunDirectory, spec: RunSpec, prediction: Prediction, settings: Settings
+) -> MemoryRequest:
     """The run as a request to the calculator, its batch as rows of the mean length."""
     base = resolve_base_model(spec.base_model, settings)
     assert base.path is not None, "a prediction is only written for a local base model"
     spec = spec_on_base(spec, base)
-    dtype = precision_of(spec, prediction.device)
+    dtype = precision_of_begun_run(directory, spec, prediction.device, base)
     tokens, rows = prediction.batch_tokens, spec.optimization.batch_size
     request = request_of(spec, base.path, prediction.device, dtype, tokens, 1.0)
     length = max(1, -(-tokens // rows))

@@ -19,6 +19,8 @@ from lora_engine.runs.launchers.ray.storage import (
     StorageTrouble,
     StoredFile,
 )
+from lora_engine.training.precision import FILE as PRECISION
+from lora_engine.training.precision import KeptPrecision, read_precision
 from tests.ray_storage import ENDED, steps, write_checkpoint
 
 
@@ -201,6 +203,15 @@ def test_a_name_that_is_none_of_what_a_run_leaves_is_refused(name, here, storage
     storage.write("runs/a-run/1/index.json", wrong.model_dump_json().encode())
     with pytest.raises(StorageTrouble):
         here.take()
+
+
+def test_a_run_that_goes_on_elsewhere_takes_what_it_computes_in(here, local, storage, tmp_path):
+    kept = KeptPrecision(precision="bfloat16", why="pays")
+    (local.path / PRECISION).write_text(kept.model_dump_json())
+    here.bring(resume=True, between=lambda: None)
+    node = There(storage, "a-run", 1, tmp_path / "node")
+    node.begin(threading.Event())
+    assert read_precision(node.directory) == kept
 
 
 def test_more_than_the_limit_is_neither_sent_nor_taken(here, there, local, settings, storage):

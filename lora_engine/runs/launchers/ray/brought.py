@@ -35,6 +35,7 @@ from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
 from lora_engine.training.checkpointing.checkpoints import Manifest
 from lora_engine.training.checkpointing.identity import spec_fields, spec_hash
+from lora_engine.training.precision import FILE as PRECISION
 
 MANIFEST = "manifest.json"
 MB = 1_000_000
@@ -250,7 +251,10 @@ def _renamed(spec: RunSpec, paths: dict[str, str]) -> RunSpec:
 
 
 def _files_to_go_on(directory: RunDirectory) -> Iterator[Path]:
-    """What a run writes on: its rows a step, and its whole checkpoints."""
+    """What a run writes on: its rows a step, and its whole checkpoints. Before these, what it
+    computes in."""
+    if (directory.path / PRECISION).is_file():
+        yield directory.path / PRECISION
     yield from sorted(directory.path.glob("*.jsonl"))
     for manifest in sorted(directory.checkpoints_path.glob(f"step-*/{MANIFEST}")):
         others = sorted(path for path in manifest.parent.iterdir() if path != manifest)
