@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from lora_engine.data import TokenizedRow
-from lora_engine.training.forward.packed import pack
+from lora_engine.training.forward.packed import (
+    FEW_MULTIPLE,
+    FEW_TOKENS,
+    TOKEN_MULTIPLE,
+    filler_of,
+    pack,
+)
 
 ROWS = [
     TokenizedRow(0, (5, 6, 7), (-100, 6, 7), False),
@@ -28,3 +34,11 @@ def test_filler_counts_for_nothing():
     assert batch.row_starts.tolist() == [0, 3, 5, 8]
     assert batch.targets.tolist() == [6, 7, 9]
     assert (batch.tokens, batch.supervised) == (5, 3)
+
+
+def test_a_small_batch_is_filled_up_by_little():
+    filled = [count + filler_of(count, TOKEN_MULTIPLE) for count in range(FEW_TOKENS + 300)]
+    assert filled[0] == 0 and filled[1] == FEW_MULTIPLE
+    assert all(size - count < FEW_MULTIPLE for count, size in enumerate(filled[: FEW_TOKENS + 1]))
+    assert set(filled[FEW_TOKENS + 1 :]) == {FEW_TOKENS + TOKEN_MULTIPLE, FEW_TOKENS + 512}
+    assert filler_of(50, 1) == 0

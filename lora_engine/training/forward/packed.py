@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # On the CPU a 16-bit product of a new size makes oneDNN generate code for it, which takes longer
 # than the product. There batches are filled up to a multiple of this many tokens.
 TOKEN_MULTIPLE = 256
+# Up to so many tokens, to a smaller multiple: much filler would cost more than a few sizes more.
+FEW_TOKENS, FEW_MULTIPLE = 512, 64
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,11 @@ class PackedBatch:
         }
 
 
+def filler_of(count: int, multiple: int) -> int:
+    """How many tokens fill a batch of `count` up to a multiple, or a small batch to a smaller."""
+    return -count % (multiple if count > FEW_TOKENS else min(multiple, FEW_MULTIPLE))
+
+
 def pack(rows: Sequence[TokenizedRow], device: str, multiple: int = 1) -> PackedBatch:
     """The rows in their order, end to end, then one filler row up to a multiple of tokens.
 
@@ -69,7 +76,7 @@ def pack(rows: Sequence[TokenizedRow], device: str, multiple: int = 1) -> Packed
     """
     import torch
 
-    filler = -sum(len(row.input_ids) for row in rows) % multiple
+    filler = filler_of(sum(len(row.input_ids) for row in rows), multiple)
     if filler:
         rows = [*rows, TokenizedRow(-1, (0,) * filler, (IGNORED,) * filler, False)]
     lengths = [len(row.input_ids) for row in rows]
@@ -152,7 +159,7 @@ class PackedPath:
             hidden = decoder(**inputs).last_hidden_state[0]
             return hidden.index_select(0, batch.predicting)
         # Filled up as batches are, with a token whose state nobody takes.
-        filler = batch.predicting.new_zeros(-batch.supervised % self.multiple)
+        filler = batch.predicting.new_zeros(filler_of(batch.supervised, self.multiple))
         predicting = torch.cat([batch.predicting, filler])
         hidden = decoder(**inputs, predicting=predicting).last_hidden_state[0]
         return hidden[: batch.supervised]
