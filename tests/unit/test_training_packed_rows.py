@@ -38,7 +38,7 @@ def test_filler_counts_for_nothing():
 
 def test_a_small_batch_is_filled_up_by_little():
     filled = [count + filler_of(count, TOKEN_MULTIPLE) for count in range(FEW_TOKENS + 300)]
-    assert filled[0] == 0 and filled[1] == FEW_MULTIPLE
+    assert filled[:2] == [0, FEW_MULTIPLE]
     assert all(size - count < FEW_MULTIPLE for count, size in enumerate(filled[: FEW_TOKENS + 1]))
     assert set(filled[FEW_TOKENS + 1 :]) == {FEW_TOKENS + TOKEN_MULTIPLE, FEW_TOKENS + 512}
     assert filler_of(50, 1) == 0
