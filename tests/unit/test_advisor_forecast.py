@@ -94,6 +94,8 @@ def test_memory_is_that_of_the_precision_that_the_run_will_take(foreseen, monkey
     for is_fast in (True, False):
         monkeypatch.setattr(precision, "has_fast_bfloat16", lambda is_fast=is_fast: is_fast)
         found[is_fast] = foreseen(recipe_spec("pirate")).chosen.memory_gib
+        elsewhere = foreseen(recipe_spec("pirate"), launcher="slurm").chosen.memory_gib
+        assert elsewhere >= found[is_fast], "of a node's processor nothing is known"
     asked = foreseen(recipe_spec("pirate"), optimization__precision="bfloat16")
     assert found[True] == asked.chosen.memory_gib < found[False]
 
