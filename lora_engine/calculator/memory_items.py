@@ -77,6 +77,8 @@ def _activation_items(profile: ModelProfile, q: MemoryRequest) -> tuple[list[Mem
         of_token = checkpoint_bytes(shape, rule) * len(layers)
         if q.optimization.stream_base:
             tokens = math.ceil(kept_tokens(q, of_token))
+            # Beside what the layer keeps: what came out of it, and the gradient there.
+            working += 2 * checkpoint_bytes(shape, rule) * q.tokens
         kept = of_token * tokens
         working += max(each, default=0) * q.tokens
         formula = tr(

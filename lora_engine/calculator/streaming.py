@@ -14,6 +14,9 @@ from lora_engine.language import tr, translatable
 SLOTS = 2
 MOST_KEPT_BYTES = 1 << 30  # of layers' inputs that the batches of a step keep together
 UNQUANTIZED_BYTES = 4  # beside codes: float32, by PEFT's preparation
+# On the CPU, once a process and whatever the shapes: heap that loading and trying the base layer by
+# layer leaves behind. Measured (docs/scale.md).
+HEAP_GIB = 0.05
 CODE_BYTES = {True: 0.5 + 1 / 64 + 4 / (64 * 256), False: 0.5 + 4 / 64}  # by double quantization
 
 
@@ -47,12 +50,16 @@ def streamed_items(profile: ModelProfile, q: MemoryRequest) -> list[MemoryItem]:
         size=f"{_largest_layer(profile, q) / 2**20:,.0f}",
     )
     held = slots * _largest_layer(profile, q) / GIB
-    return [
+    items = [
         MemoryItem(
             translatable("weights outside the layers"), rest * size / GIB, formula, "weights"
         ),
         MemoryItem(translatable("streamed layers"), held, of_layers, "weights"),
     ]
+    if q.workload.device == "cpu":
+        once = tr("margin: what loading the base layer by layer leaves behind, once a process")
+        items.append(MemoryItem(translatable("streaming overhead"), HEAP_GIB, once, "state"))
+    return items
 
 
 def host_bytes(profile: ModelProfile, q: MemoryRequest) -> float:

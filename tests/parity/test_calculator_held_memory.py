@@ -4,12 +4,8 @@
 and owes nothing to an allocator. The saved tensors of one layer are read with autograd's own hooks.
 """
 
-import weakref
-
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from lora_engine import calculator
 from lora_engine.calculator import config_source
@@ -18,6 +14,7 @@ from lora_engine.calculator.model_profile import read_profile
 from lora_engine.calculator.model_shape import HELD_TO_AUTOGRAD
 from lora_engine.spec import QuantizationSpec
 from tests.calculator_requests import INT8, ask, lora
+from tests.held_memory import Held
 
 pytestmark = pytest.mark.slow
 
@@ -58,35 +55,6 @@ GEMMA2 = LLAMA | {
     "model_type": "gemma2",
     "head_dim": 32,
 }
-
-
-class Held(TorchDispatchMode):
-    """Bytes of all live storages that operations under this mode made, and their peak."""
-
-    def __init__(self):
-        super().__init__()
-        self.live, self.peak, self.known = 0, 0, set()
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        result = function(*args, **(kwargs or {}))
-        for tensor in tree_leaves(result):
-            if isinstance(tensor, torch.Tensor):
-                self.born(tensor.untyped_storage())
-        return result
-
-    def born(self, storage):
-        key = storage._cdata
-        if key in self.known or storage.nbytes() == 0:
-            return
-        size = storage.nbytes()
-        self.known.add(key)
-        self.live += size
-        self.peak = max(self.peak, self.live)
-        weakref.finalize(storage, self.died, key, size)
-
-    def died(self, key, size):
-        self.known.discard(key)
-        self.live -= size
 
 
 def make_model(config, dtype, targets=None, rank=4, attention="sdpa", **options):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 import torch
+from bitsandbytes.functional import quantize_4bit
 from transformers import AutoModelForCausalLM
 
 from lora_engine.base_models import BaseModel
@@ -16,8 +18,10 @@ from lora_engine.settings import Settings
 from lora_engine.spec import QuantizationSpec, RunSpec
 from lora_engine.training.compatibility import Machine, compatibility_problems
 from lora_engine.training.preflight import check_run
+from lora_engine.training.streaming import four_bit
 from lora_engine.training.streaming.four_bit import Codes, QuantizedLayers
 from lora_engine.training.streaming.layer_stream import LayerStream
+from tests.held_memory import Held
 from tests.tiny import save_tiny_model
 from tests.training_runs import losses, tiny_spec, train_here, train_together_here
 
@@ -142,6 +146,33 @@ def test_of_layers_in_4_bits_only_the_tables_stay_in_memory(double, tmp_path):
     tensors = [one for state in kept for one in state.values() if isinstance(one, torch.Tensor)]
     assert len(states) == 7 * len(layers)
     assert max(one.numel() for one in tensors) <= 256
+
+
+@pytest.mark.parametrize("double", [False, True])
+@pytest.mark.parametrize("kind", ["nf4", "fp4"])
+def test_codes_made_a_piece_at_a_time_are_those_of_the_whole_weight(kind, double, monkeypatch):
+    how = {"blocksize": 64, "compress_statistics": double, "quant_type": kind}
+    weight = torch.randn(300, 129, generator=torch.Generator().manual_seed(0))
+    codes, state = quantize_4bit(weight, **how)
+    monkeypatch.setattr(four_bit, "PIECE_WEIGHTS", 1 << 12)
+
+    made, own = four_bit._quantized(weight, SimpleNamespace(quant_storage=torch.uint8, **how))
+
+    assert torch.equal(made, codes)
+    expected, found = state.as_dict(), own.as_dict()
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert torch.equal(found[name], value) if torch.is_tensor(value) else found[name] == value
+
+
+def test_quantizing_holds_little_beside_the_weight_and_its_codes():
+    how = {"blocksize": 64, "compress_statistics": True, "quant_type": "nf4"}
+
+    with Held() as held:
+        weight = torch.randn(2048, 4096)
+        four_bit._quantized(weight, SimpleNamespace(quant_storage=torch.uint8, **how))
+
+    assert held.peak < 6 * weight.numel()  # bytes; made all at once, the codes alone take 10
 
 
 def test_fused_experts_are_refused_in_words(tmp_path):

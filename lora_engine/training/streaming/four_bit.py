@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 BYTES_A_WEIGHT = 0.57  # codes and constants, the larger of both kinds of constants
+PIECE_WEIGHTS = 1 << 18  # that are quantized at a time; a multiple of every block size
+CONSTANTS_A_BLOCK = 256  # that share a constant, where they are quantized too
 GIB = 1 << 30
 
 
@@ -189,16 +191,15 @@ class _Writer:
 
     def _write(self, tensor: torch.Tensor) -> Part:
         part = Part(self.place - self._start, tensor.dtype, tuple(tensor.shape))
-        data = bytes(bytes_of(tensor.contiguous().view(-1)))
-        end = self.place + len(data)
-        data += b"\0" * (aligned(end) - end)
-        for done in _written(self._file, data):
-            self.place += done
+        data = bytes_of(tensor.contiguous().view(-1))
+        missing = aligned(self.place + len(data)) - self.place - len(data)
+        for some in (data, memoryview(bytes(missing))):
+            for done in _written(self._file, some):
+                self.place += done
         return part
 
 
-def _written(file: Any, data: bytes) -> Iterator[int]:
-    view = memoryview(data)
+def _written(file: Any, view: memoryview) -> Iterator[int]:
     while view:
         count = file.write(view)
         yield count
@@ -206,17 +207,33 @@ def _written(file: Any, data: bytes) -> Iterator[int]:
 
 
 def _quantized(numbers: torch.Tensor, parameter: Any) -> tuple[torch.Tensor, Any]:
-    """As `Params4bit` quantizes a weight that comes to its device."""
-    from bitsandbytes.functional import quantize_4bit
+    """As `Params4bit` quantizes a weight that comes to its device, but a piece at a time.
 
-    codes, state = quantize_4bit(
-        numbers.contiguous(),
-        blocksize=parameter.blocksize,
-        compress_statistics=parameter.compress_statistics,
-        quant_type=parameter.quant_type,
-        quant_storage=parameter.quant_storage,
+    On the host bitsandbytes makes four tensors of 32-bit numbers of what it is given. The blocks of
+    weights that share a constant are independent of each other, so the codes are the same.
+    """
+    import torch
+    from bitsandbytes.functional import QuantState, quantize_4bit, quantize_blockwise
+
+    kind = {"blocksize": parameter.blocksize, "quant_type": parameter.quant_type}
+    made = [
+        quantize_4bit(piece, quant_storage=parameter.quant_storage, **kind)
+        for piece in numbers.contiguous().view(-1).split(PIECE_WEIGHTS)
+    ]
+    absmax, offset, state2 = torch.cat([state.absmax for _, state in made]), None, None
+    if parameter.compress_statistics:
+        offset = absmax.mean()
+        absmax, state2 = quantize_blockwise(absmax - offset, blocksize=CONSTANTS_A_BLOCK)
+    state = QuantState(
+        absmax=absmax,
+        shape=numbers.shape,
+        code=made[0][1].code,
+        dtype=numbers.dtype,
+        offset=offset,
+        state2=state2,
+        **kind,
     )
-    return codes, state
+    return torch.cat([codes for codes, _ in made]), state
 
 
 def _refuse_full(folder: Path, stored: Sequence[Mapping[str, StoredTensor]]) -> None:
