@@ -26,7 +26,7 @@ from lora_engine.spec import (
 )
 
 GIB = 1 << 30
-CPU_MULTIPLE = 256
+CPU_MULTIPLE, FEW_TOKENS, FEW_MULTIPLE = 256, 512, 64  # as in training/forward/packed.py
 REMEDY = translatable("Correct the fields named; docs/spec.md lists their bounds.")
 Part = Literal["weights", "state", "step", "margin", "context"]
 SPEC_PARTS = ("method", "quantization", "optimization")
@@ -118,7 +118,8 @@ class MemoryRequest:
         added = self.method.added_tokens if self.trains else 0
         tokens = self.workload.batch_size * (self.workload.seq_length + added)
         if self.packed and self.workload.device == "cpu" and self.weight_bytes == 2:
-            return -(-tokens // CPU_MULTIPLE) * CPU_MULTIPLE
+            multiple = CPU_MULTIPLE if tokens > FEW_TOKENS else FEW_MULTIPLE
+            return -(-tokens // multiple) * multiple
         return tokens
 
     def document(self) -> dict[str, Any]:

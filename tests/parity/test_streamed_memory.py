@@ -1,4 +1,7 @@
-"""What a streamed run holds at its peak, from loading to its last step, is what is predicted."""
+"""What a streamed run holds at its peak, from loading to its last step, is what is predicted.
+
+What bitsandbytes makes inside while it quantizes is not seen: `test_streamed_base` bounds it.
+"""
 
 from __future__ import annotations
 
