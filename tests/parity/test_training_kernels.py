@@ -54,6 +54,18 @@ def test_adapted_linears(outs):
     assert torch.autograd.gradcheck(results, (x, *trained))
 
 
+def test_a_model_may_change_what_adapted_linears_gave_it_in_place():
+    """As Llama 4 adds the routed experts to the shared one's output."""
+    made = layers((5, 4))
+    x = random_tensor(2, 3, 6)
+    trained = [tensor for layer in made for tensor in (layer.lora_a, layer.lora_b)]
+    found = []
+    for add in (torch.Tensor.add, torch.Tensor.add_):
+        ys = [add(y, x.sum(-1, keepdim=True)) for y in adapted_linears(x, *made)]
+        found.append(torch.autograd.grad(sum(y.square().sum() for y in ys), [x, *trained]))
+    torch.testing.assert_close(found[1], found[0])
+
+
 def test_adapted_linears_with_dropout():
     """The draws, and so the numbers, of torch's own dropout on each layer's input in turn."""
     made = [replace(layer, dropout=p) for layer, p in zip(layers((5, 4)), (0.3, 0.5), strict=True)]

@@ -99,7 +99,12 @@ class AdaptedLinears(torch.autograd.Function):
         inner = add_adapters(outputs, flat, frozen, kept, trained)
         ctx.save_for_backward(flat, inner, *kept, *trained)
         ctx.frozen, ctx.x = frozen, (x.dtype, x.shape)
-        return tuple(y.to(x.dtype).view(*x.shape[:-1], -1) for y in outputs)
+        # No views to autograd, which lets nobody change one in place, as Llama 4's experts do.
+        shapes = ([*x.shape[:-1], y.shape[-1]] for y in outputs)
+        return tuple(
+            torch.ops.aten._unsafe_view(y.to(x.dtype), shape)
+            for y, shape in zip(outputs, shapes, strict=True)
+        )
 
     @staticmethod
     def backward(ctx, *grads):
