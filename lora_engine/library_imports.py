@@ -17,7 +17,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 _ONE_AT_A_TIME = threading.RLock()
 
@@ -27,23 +26,6 @@ def import_bitsandbytes() -> None:
     with _ONE_AT_A_TIME:
         _silence_hints()
         import bitsandbytes  # noqa: F401
-
-
-def leave_out_scipy() -> None:
-    """Keep transformers from importing scipy.optimize with every model, for losses of object
-    detection: 35 MiB of a worker's memory. Others can import scipy afterwards.
-
-    transformers asks once, when it is first imported, whether there is a scipy; a None in
-    sys.modules is Python's own way to say that there is none. For a process that trains.
-    """
-    if "transformers" in sys.modules or "scipy" in sys.modules:
-        return
-    modules: dict[str, Any] = sys.modules  # typeshed has no None for "not importable"
-    modules["scipy"] = None
-    try:
-        import transformers.utils  # noqa: F401
-    finally:
-        del sys.modules["scipy"]
 
 
 @contextmanager
@@ -58,17 +40,6 @@ def uncollected() -> Iterator[None]:
         atexit.register(gc.unfreeze)
     finally:
         gc.enable()
-
-
-def import_for_training() -> None:
-    """Import torch, and what each model of transformers needs of it. For a process that trains;
-    nothing where torch is there already."""
-    if "torch" in sys.modules:
-        return
-    with uncollected():
-        leave_out_scipy()
-        import_transformers()
-        import transformers.modeling_utils  # noqa: F401
 
 
 def import_tokenizers() -> None:

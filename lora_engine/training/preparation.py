@@ -47,11 +47,11 @@ from lora_engine.devices import pick_device
 from lora_engine.errors import EngineError
 from lora_engine.files import write_atomically
 from lora_engine.language import tr
-from lora_engine.library_imports import import_for_training
 from lora_engine.run_folder import RunDirectory
 from lora_engine.settings import Settings
 from lora_engine.spec import RunSpec
 from lora_engine.training.compatibility import WHOLE_BATCHES
+from lora_engine.training.first_imports import import_for_training
 from lora_engine.training.kept_base import LoadedBase
 from lora_engine.training.memory.usage import memory_bytes
 from lora_engine.training.plan import Plan, make_plan

@@ -21,10 +21,11 @@ from lora_engine.base_models import resolve_base_model
 from lora_engine.devices import CPU, pick_device
 from lora_engine.environment import load_settings
 from lora_engine.errors import EngineError
-from lora_engine.library_imports import import_for_training, import_peft, uncollected
+from lora_engine.library_imports import import_peft, uncollected
 from lora_engine.scrubbing import scrub_output
 from lora_engine.spec import spec_from
 from lora_engine.training import worker
+from lora_engine.training.first_imports import import_for_training
 from lora_engine.training.kept_base import KeptBase, load_kept_base
 from lora_engine.training.precision import precision_of
 from lora_engine.training.preparation import dtype_named
