@@ -41,6 +41,7 @@ selection in the order of `SelectionFields.ordered`."""
 
 FRESH_S = 1.0
 REST = 20  # a look serves for so many times what it cost
+MOST_REST_S = 30.0  # a page is never older than this, however slow the server
 MOST_KEPT = 50
 MOST_TEXT = 500  # of a search
 
@@ -145,7 +146,8 @@ class _Shared:
     def is_fresh(self, known: str) -> bool:
         """Whether it need not be taken again: it is young, and not older than what a page has."""
         age = time.monotonic() - self._look.at / 1000
-        return age < max(FRESH_S, REST * self._took) and seen_at(known) <= self._look.at
+        rest = min(REST * self._took, MOST_REST_S)
+        return age < max(FRESH_S, rest) and seen_at(known) <= self._look.at
 
     def answers(self, known: str) -> bool:
         """Whether it is fresh, with all that a page with `known` lacks already rendered."""

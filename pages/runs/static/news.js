@@ -3,6 +3,7 @@
 
 const KEEP = { __type__: "update" };
 const REST = 20; // what took long is asked again after so many times as long
+const MOST_REST_MS = 30_000; // a page is never older than this, however slow the server
 
 let applied = "";
 let isAsking = false;
@@ -23,7 +24,7 @@ export async function ask(address, names, ...given) {
 	} finally {
 		isAsking = false;
 		const now = performance.now();
-		nextAt = now + REST * (now - began);
+		nextAt = now + Math.min(REST * (now - began), MOST_REST_MS);
 	}
 }
 
