@@ -69,7 +69,7 @@ def is_stopped(pid: int) -> bool:
 
 
 def has_fast_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 by itself, by AVX-512 or by AMX. Linux tells it."""
+    """Whether the processor has instructions for bfloat16, in AVX-512 or AMX. Linux tells it."""
     if not IS_LINUX:
         return False
     with PROCESSOR_LISTING.open() as lines:

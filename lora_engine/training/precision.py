@@ -32,7 +32,7 @@ LEAST_NUMBERS = 20_000_000
 WHY = {
     "pays": translatable(
         "The base is computed in bfloat16: its weights are stored in it, and the processor on "
-        "which the run began multiplies it by itself."
+        "which the run began has instructions for it."
     ),
     "run": translatable(
         "The base is computed in float32: on a processor bfloat16 was measured for LoRA with the "
@@ -46,8 +46,8 @@ WHY = {
         "The base is computed in float32: not all of its weights are stored in bfloat16."
     ),
     "processor": translatable(
-        "The base is computed in float32: the processor on which the run began does not multiply "
-        "bfloat16 by itself."
+        "The base is computed in float32: the processor on which the run began has no instructions "
+        "for bfloat16."
     ),
 }
 

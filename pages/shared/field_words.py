@@ -243,7 +243,7 @@ WORDS: Mapping[str, FieldWords] = {
     "optimization.precision": FieldWords(
         translatable(
             "Arithmetic of the frozen base. By device: bfloat16 on a GPU, and on a processor that "
-            "multiplies it by itself for a larger base stored in it; else float32. The adapter "
+            "has instructions for it, for a larger base stored in it; else float32. The adapter "
             "itself is always float32."
         ),
         choices={"auto": translatable("by device")},
