@@ -88,8 +88,9 @@ def test_a_spec_is_asked_about_as_it_will_run():
     assert made.total_bytes == made.staying_bytes + made.moving_bytes + made.margin_bytes
     fitted = prediction.predict(request, 7, Margins(cpu_overhead_gib=1.0))
     assert fitted.margin_bytes > GIB > made.margin_bytes
-    sixteen = prediction.request_of(spec, MODEL_DIR, "cpu", "bfloat16", 300, 0.5)
-    assert sixteen.tokens == 512
+    for tokens, filled in ((300, 320), (513, 768)):
+        sixteen = prediction.request_of(spec, MODEL_DIR, "cpu", "bfloat16", tokens, 0.5)
+        assert sixteen.tokens == filled
 
 
 def test_an_8_bit_run_is_predicted_in_8_bits():
