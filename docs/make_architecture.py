@@ -36,8 +36,8 @@ app.py ──► pages/ ──► lora_engine/            (never back)
 `import app` loads no torch, transformers, peft, datasets or scipy. Functions that need them import
 them. A linter rule and a test in a fresh process hold this.
 
-The server's start, from its process to the first page, takes 3.9 s where a bare Gradio app takes
-2.7: 1.46 times (1.5 is the aim; medians of five rounds in turns by `benchmarks/startup.py`, two
+The server's start, from its process to the first page, takes 3.4 s where a bare Gradio app takes
+2.7: 1.26 times (1.5 is the aim; medians of five rounds in turns by `benchmarks/startup.py`, two
 cores, nothing else running). It runs without the garbage collector, describes the pages to Gradio
 once, and imports nothing of the training loop. In processor time, where bare Gradio took 3.4:
 
