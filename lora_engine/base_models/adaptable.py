@@ -9,6 +9,7 @@ Asked by whoever resolves targets, on a loaded model or on one without weights.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lora_engine.language import tr, tr_count
@@ -102,119 +103,138 @@ def left_out_of_all_linear(
 
 def left_out_in_words(model: PreTrainedModel, paths: Iterable[str]) -> list[str]:
     """Why all-linear leaves out these modules, a sentence for each reason that applies."""
-    paths = list(paths)
-    outside = outside_language_model(model, paths)
-    bypassed = _names(path for path in paths if is_bypassed(model, path))
-    refused = _names(path for path in paths if is_refused(model, path))
-    own = _names(path for path in paths if computes_its_own(model, path) and path not in outside)
-    said = []
-    if outside:
-        said.append(
+    why, model_type = _Reasons.of(model, paths), model_type_of(model)
+    return _said(
+        (
+            why.outside,
             tr_count(
                 "all-linear leaves out {count} module outside the language model ({parts}): rows "
                 "of text never reach it.",
                 "all-linear leaves out {count} modules outside the language model ({parts}): rows "
                 "of text never reach them.",
-                len(outside),
-                parts=_parts(outside),
-            )
-        )
-    if bypassed:
-        said.append(
+                len(why.outside),
+                parts=_parts(why.outside),
+            ),
+        ),
+        (
+            why.bypassed,
             tr(
                 "all-linear leaves out {modules}: a {model_type} reads their weights itself, so an "
                 "adapter on these modules would do nothing.",
-                modules=", ".join(bypassed),
-                model_type=model_type_of(model),
-            )
-        )
-    if own:
-        said.append(
+                modules=", ".join(why.bypassed),
+                model_type=model_type,
+            ),
+        ),
+        (
+            why.own,
             tr(
                 "all-linear leaves out {modules}: these layers of a {model_type} compute more than "
                 "a product, which PEFT cannot put an adapter on.",
-                modules=", ".join(own),
-                model_type=model_type_of(model),
-            )
-        )
-    if refused:
-        said.append(
+                modules=", ".join(why.own),
+                model_type=model_type,
+            ),
+        ),
+        (
+            why.refused,
             tr(
                 "all-linear leaves out {modules}: PEFT takes no adapter on these modules of a "
                 "{model_type}, whose kernel reads their weights itself.",
-                modules=", ".join(refused),
-                model_type=model_type_of(model),
-            )
-        )
-    return said
+                modules=", ".join(why.refused),
+                model_type=model_type,
+            ),
+        ),
+    )
 
 
 def left_out_of_runs_in_words(model: PreTrainedModel, paths: Iterable[str]) -> list[str]:
     """What is counted and no run on rows of text adapts; empty without any."""
-    paths = list(paths)
-    outside = outside_language_model(model, paths)
-    bypassed = _names(path for path in paths if is_bypassed(model, path))
-    own = _names(path for path in paths if computes_its_own(model, path) and path not in outside)
-    said = []
-    if outside:
-        said.append(
+    why, model_type = _Reasons.of(model, paths), model_type_of(model)
+    return _said(
+        (
+            why.outside,
             tr_count(
                 "Counted as PEFT's all-linear. A run on rows of text leaves out {count} module "
                 "outside the language model ({parts}), which such rows never reach.",
                 "Counted as PEFT's all-linear. A run on rows of text leaves out {count} modules "
                 "outside the language model ({parts}), which such rows never reach.",
-                len(outside),
-                parts=_parts(outside),
-            )
-        )
-    if bypassed:
-        said.append(
+                len(why.outside),
+                parts=_parts(why.outside),
+            ),
+        ),
+        (
+            why.bypassed,
             tr(
                 "Counted as PEFT's all-linear. A run leaves out {modules}: a {model_type} reads "
                 "their weights itself, so an adapter on these modules would do nothing.",
-                modules=", ".join(bypassed),
-                model_type=model_type_of(model),
-            )
-        )
-    if own:
-        said.append(
+                modules=", ".join(why.bypassed),
+                model_type=model_type,
+            ),
+        ),
+        (
+            why.own,
             tr(
                 "Counted as PEFT's all-linear. A run leaves out {modules}: these layers of a "
                 "{model_type} compute more than a product, which PEFT cannot put an adapter on.",
-                modules=", ".join(own),
-                model_type=model_type_of(model),
-            )
-        )
-    return said
+                modules=", ".join(why.own),
+                model_type=model_type,
+            ),
+        ),
+    )
 
 
 def without_gradient_in_words(model: PreTrainedModel, paths: Iterable[str]) -> list[str]:
     """The warnings for adapted modules that rows of text cannot train; empty without any."""
-    paths = list(paths)
-    outside = outside_language_model(model, paths)
-    bypassed = _names(path for path in paths if is_bypassed(model, path))
-    said = []
-    if outside:
-        said.append(
+    why = _Reasons.of(model, paths)
+    return _said(
+        (
+            why.outside,
             tr_count(
                 "{count} module outside the language model ({parts}) will get no gradient from "
                 "rows of text, so the adapter does nothing there.",
                 "{count} modules outside the language model ({parts}) will get no gradient from "
                 "rows of text, so the adapter does nothing there.",
-                len(outside),
-                parts=_parts(outside),
-            )
-        )
-    if bypassed:
-        said.append(
+                len(why.outside),
+                parts=_parts(why.outside),
+            ),
+        ),
+        (
+            why.bypassed,
             tr(
                 "{modules} will get no gradient: a {model_type} reads their weights itself, so the "
                 "adapter does nothing there.",
-                modules=", ".join(bypassed),
+                modules=", ".join(why.bypassed),
                 model_type=model_type_of(model),
-            )
+            ),
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _Reasons:
+    """Of some modules those with a reason not to be adapted: outside by path, the others by the
+    last part of their names, each once."""
+
+    outside: list[str]
+    bypassed: list[str]
+    own: list[str]
+    refused: list[str]
+
+    @classmethod
+    def of(cls, model: PreTrainedModel, paths: Iterable[str]) -> _Reasons:
+        paths = list(paths)
+        outside = outside_language_model(model, paths)
+        inside = [path for path in paths if path not in set(outside)]
+        return cls(
+            outside=outside,
+            bypassed=_names(path for path in paths if is_bypassed(model, path)),
+            own=_names(path for path in inside if computes_its_own(model, path)),
+            refused=_names(path for path in paths if is_refused(model, path)),
         )
-    return said
+
+
+def _said(*reasons: tuple[list[str], str]) -> list[str]:
+    """The sentences of the reasons that some module has."""
+    return [sentence for modules, sentence in reasons if modules]
 
 
 def _names(paths: Iterable[str]) -> list[str]:
